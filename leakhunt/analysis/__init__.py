@@ -1,0 +1,1 @@
+"""Analyses: pure functions, model in, model out."""

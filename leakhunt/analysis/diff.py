@@ -1,0 +1,226 @@
+"""Snapshots ranked: what is in one, what grew between several."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import compress
+from typing import Any, Optional
+
+from leakhunt.analysis.filters import Filters, kept
+from leakhunt.analysis.grouping import NAMED_GROUPINGS, Key, Sites, amounts
+from leakhunt.analysis.growth import EVERY_INTERVAL, trend
+from leakhunt.model.snapshot import Frame, Snapshot
+from leakhunt.model.statistics import Amount, StatisticDiff, Totals
+from leakhunt.model.task import Attribution, TaskRef
+
+SORTS_DIFF = ("growth", "size", "count", "name")
+SORTS_TOP = ("size", "count", "name")
+
+CodeOf = Callable[[Frame], tuple[Optional[str], Optional[str]]]
+
+_PROMOTED_SHARE = 0.001
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The rows of a result and what stands beside them.
+
+    Attributes:
+        rows: the sites listed, best first.
+        omitted: how many more there are.
+        totals: all rows, before filters.
+        hidden: the rows that the filters took.
+        whole: what shares are parts of: the positive differences kept, or for one snapshot the bytes kept.
+        largest: the largest difference of any one site kept.
+    """
+
+    rows: tuple[StatisticDiff, ...]
+    omitted: int
+    totals: Totals
+    hidden: Totals
+    whole: int
+    largest: int
+
+
+@dataclass(frozen=True)
+class _Site:
+    number: int
+    key: Key
+    series: tuple[Amount, ...]
+    trend: str | None
+
+    @property
+    def size_diff(self) -> int:
+        return self.series[-1].size - self.series[0].size
+
+    @property
+    def count_diff(self) -> int:
+        return self.series[-1].count - self.series[0].count
+
+    @property
+    def name(self) -> tuple[str, tuple[Frame, ...]]:
+        return self.key[0] or "", self.key[1]
+
+
+class Ranker:
+    """Gathers the rows of snapshots into sites and ranks them.
+
+    Args:
+        snapshots: one or more, oldest first.
+        sites: how rows are gathered.
+        filters: which rows count.
+        code_of: the source line of a frame, and the local file it is from, where they are found.
+    """
+
+    def __init__(
+        self,
+        snapshots: Sequence[Snapshot],
+        sites: Sites,
+        filters: Filters,
+        code_of: CodeOf = lambda _: (None, None),
+    ) -> None:
+        self._snapshots = snapshots
+        self._sites = sites
+        self._code_of = code_of
+        self._row_sites = [sites.of_rows(snapshot) for snapshot in snapshots]
+        self._wanted = [kept(snapshot, filters) for snapshot in snapshots]
+        self._single = len(snapshots) == 1
+
+    def rank(self, *, sort: str, limit: int) -> Ranking:
+        """Rank the sites that have anything, or with several snapshots those that changed.
+
+        By growth, a site that grows in every interval stands before a bigger one that does not, if it is at least a
+        thousandth of all growth; growth stands before shrinkage.
+
+        Args:
+            sort: one of SORTS_DIFF, or of SORTS_TOP for one snapshot.
+            limit: how many rows to list; 0 lists all.
+        """
+        found = self._found()
+        whole = self._whole(found)
+        found.sort(
+            key=_sort_key("size" if self._single and sort == "growth" else sort, whole, single=self._single)
+        )
+        listed = found[: limit or None]
+        tasks = self._tasks({site.number for site in listed})
+        return Ranking(
+            rows=tuple(
+                self._row(number, site, whole, tasks.get(site.number))
+                for number, site in enumerate(listed, 1)
+            ),
+            omitted=len(found) - len(listed),
+            totals=self._totals([[True] * len(wanted) for wanted in self._wanted]),
+            hidden=self._hidden(),
+            whole=whole,
+            largest=max((site.size_diff for site in found), default=0),
+        )
+
+    def _found(self) -> list[_Site]:
+        per_snapshot = [
+            amounts(snapshot, where, wanted, len(self._sites))
+            for snapshot, where, wanted in zip(self._snapshots, self._row_sites, self._wanted)
+        ]
+        found = []
+        for number, key in enumerate(self._sites.keys()):
+            series = tuple(Amount(sizes[number], counts[number]) for sizes, counts in per_snapshot)
+            if series[0].count if self._single else any(amount != series[0] for amount in series):
+                found.append(_Site(number, key, series, trend([amount.size for amount in series])))
+        return found
+
+    def _whole(self, found: list[_Site]) -> int:
+        if self._single:
+            return sum(compress(self._snapshots[0].rows.sizes, self._wanted[0]))
+        if not self._sites.cumulative:
+            return sum(site.size_diff for site in found if site.size_diff > 0)
+        # Cumulative sites share blocks; what they are parts of is the growth of the stacks.
+        stacks = self._sites.by_stack()
+        old, new = (
+            (snapshot, stacks.of_rows(snapshot), wanted)
+            for snapshot, wanted in (
+                (self._snapshots[0], self._wanted[0]),
+                (self._snapshots[-1], self._wanted[-1]),
+            )
+        )
+        (before, _), (after, _) = (amounts(*end, len(stacks)) for end in (old, new))
+        return sum(max(0, now - then) for then, now in zip(before, after))
+
+    def _tasks(self, listed: set[int]) -> dict[int, Attribution | None]:
+        """Find for each listed site the task that has most of its growth, or of its shrinkage where it shrank."""
+        grown: dict[int, dict[TaskRef | None, int]] = defaultdict(lambda: defaultdict(int))
+        how: dict[tuple[int, TaskRef | None], Attribution | None] = {}
+        ends = {len(self._snapshots) - 1: 1, 0: 1 if self._single else -1}
+        for position, sign in ends.items():
+            snapshot = self._snapshots[position]
+            rows = zip(self._row_sites[position], snapshot.rows.stacks, snapshot.rows.sizes)
+            for where, stack, size in compress(rows, self._wanted[position]):
+                sites = (where,) if isinstance(where, int) else where
+                for site in filter(listed.__contains__, sites):
+                    attribution = self._sites.task_of(snapshot, stack)
+                    task = attribution.task if attribution else None
+                    grown[site][task] += sign * size
+                    how.setdefault((site, task), attribution)
+        return {site: how[site, _most(parts)] for site, parts in grown.items()}
+
+    def _row(self, rank: int, site: _Site, whole: int, task: Attribution | None) -> StatisticDiff:
+        key, traceback = site.key
+        size, count = site.series[-1].size, site.series[-1].count
+        part = size if self._single else site.size_diff
+        line = traceback[-1] if traceback else Frame("", 0)
+        code, source = self._code_of(line) if line.lineno else (None, None)
+        return StatisticDiff(
+            rank=rank,
+            key=key,
+            traceback=traceback,
+            size=size,
+            count=count,
+            share=part / whole if part > 0 and whole else None,
+            task=task,
+            code=code,
+            source=source,
+            named=self._sites.group_by in NAMED_GROUPINGS,
+            size_diff=site.size_diff,
+            count_diff=site.count_diff,
+            trend=site.trend,
+            series=site.series,
+        )
+
+    def _totals(self, wanted: Sequence[Sequence[bool]], rows: int = 0) -> Totals:
+        old, new = (
+            (sum(compress(rows.sizes, flags)), sum(compress(rows.counts, flags)))
+            for rows, flags in ((self._snapshots[0].rows, wanted[0]), (self._snapshots[-1].rows, wanted[-1]))
+        )
+        return Totals(*new, new[0] - old[0], new[1] - old[1], rows)
+
+    def _hidden(self) -> Totals:
+        unwanted = [[not want for want in flags] for flags in self._wanted]
+        sites: set[int] = set()
+        for where, flags in zip(self._row_sites, unwanted):
+            for entry in compress(where, flags):
+                sites.update((entry,) if isinstance(entry, int) else entry)
+        return self._totals(unwanted, len(sites))
+
+
+def _most(parts: dict[TaskRef | None, int]) -> TaskRef | None:
+    """Return the task with most of the growth, or of the shrinkage where the parts come to one."""
+    sign = 1 if sum(parts.values()) >= 0 else -1
+    return max(parts.items(), key=lambda part: (sign * part[1], part[0] is not None))[0]
+
+
+def _sort_key(sort: str, whole: int, *, single: bool) -> Callable[[_Site], tuple[Any, ...]]:
+    def by_growth(site: _Site) -> tuple[Any, ...]:
+        promoted = site.trend == EVERY_INTERVAL and site.size_diff >= whole * _PROMOTED_SHARE
+        tier = 0 if promoted else 1 if site.size_diff > 0 else 2 if not site.size_diff else 3
+        return tier, -abs(site.size_diff), -abs(site.count_diff), site.name
+
+    def by_size(site: _Site) -> tuple[Any, ...]:
+        return -site.series[-1].size, -site.series[-1].count, site.name
+
+    def by_count(site: _Site) -> tuple[Any, ...]:
+        return -(site.series[-1].count if single else site.count_diff), -site.series[-1].size, site.name
+
+    def by_name(site: _Site) -> tuple[Any, ...]:
+        return site.name
+
+    return {"growth": by_growth, "size": by_size, "count": by_count, "name": by_name}[sort]

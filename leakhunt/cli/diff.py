@@ -1,0 +1,79 @@
+"""``leakhunt diff``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from leakhunt import api
+from leakhunt.analysis.diff import SORTS_DIFF
+from leakhunt.analysis.filters import DEFAULT_EXCLUDES
+from leakhunt.cli.loading import load_all
+from leakhunt.cli.options import Size, output, selection
+from leakhunt.cli.output import Destination
+from leakhunt.model.statistics import DiffResult
+from leakhunt.present import diff_report, document
+from leakhunt.units import format_size
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  leakhunt diff fixtures/snapshots/celery/global_list/before.bin.xz \\
+                fixtures/snapshots/celery/global_list/after.bin.xz
+  leakhunt diff before.bin after.bin later.bin --group-by task --format json
+  leakhunt diff old.bin new.bin --map /srv/releases/41=/srv/app --fail-over 10MiB"""
+)
+@click.argument("snapshots", nargs=-1, required=True, metavar="BEFORE AFTER [LATER]...")
+@selection(SORTS_DIFF)
+@click.option("--fail-over", type=Size(), help="Leave with 1 if any one row grew by this much.")
+@click.option("--fail-over-total", type=Size(), help="Leave with 1 if all rows together grew by this much.")
+@output(["table", "json", "markdown", "csv", "github"])
+def diff(
+    snapshots: tuple[str, ...],
+    *,
+    fail_over: int | None,
+    fail_over_total: int | None,
+    output_format: str,
+    output_file: str | None,
+    color: str,
+    **chosen: Any,  # noqa: ANN401 - the options of selection()
+) -> int:
+    """Rank what grew between two or more tracemalloc snapshots, oldest first, and name the task that grew it.
+
+    Reads what any CPython from 3.4 on wrote, plain or compressed (gzip, bzip2, xz, zstd); '-' is standard input.
+    Nothing that a snapshot contains is run. From three snapshots on, what grows in every interval comes first.
+    """
+    if len(snapshots) < 2:
+        raise click.UsageError("a diff takes two snapshots or more; for one alone: leakhunt top FILE")
+    allow_partial = chosen.pop("allow_partial")
+    loaded = load_all(snapshots, allow_partial=allow_partial)
+    result = api.diff(loaded, **analysis_arguments(chosen))
+    destination = Destination(output_format, output_file, color)
+    destination.deliver(diff_report(result, fail_over=fail_over), lambda: document(result))
+    reached = _limits_reached(result, fail_over, fail_over_total)
+    for sentence in reached:
+        click.echo(sentence, err=True)
+    return 1 if reached else 0
+
+
+def analysis_arguments(chosen: dict[str, Any]) -> dict[str, Any]:
+    """Turn the options of :func:`selection` into arguments of the API."""
+    chosen["default_excludes"] = DEFAULT_EXCLUDES if chosen.pop("use_default_excludes") else ()
+    chosen["sources"] = chosen["sources"] or None
+    return chosen
+
+
+def _limits_reached(result: DiffResult, fail_over: int | None, fail_over_total: int | None) -> list[str]:
+    reached = []
+    if fail_over is not None and result.largest >= fail_over:
+        reached.append(
+            f"limit reached: one row grew {format_size(result.largest)}, --fail-over {format_size(fail_over)}"
+        )
+    total = result.totals.size_diff - result.hidden.size_diff
+    if fail_over_total is not None and total >= fail_over_total:
+        reached.append(
+            f"limit reached: all rows grew {format_size(total)}, --fail-over-total {format_size(fail_over_total)}"
+        )
+    return reached

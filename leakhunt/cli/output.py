@@ -1,0 +1,115 @@
+"""The one place where results leave the program."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import stat
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from leakhunt.errors import LeakhuntError
+from leakhunt.model.report import Report
+from leakhunt.render.text import plain
+
+_UNBOUNDED = 100_000
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where a result goes and how it looks, as the options say.
+
+    Attributes:
+        output_format: ``table``, ``json``, ``markdown``, ``csv`` or ``github``.
+        output_file: a file's name, or None for standard output.
+        color: ``auto``, ``always`` or ``never``.
+    """
+
+    output_format: str
+    output_file: str | None
+    color: str
+
+    def deliver(self, report: Report, document: Callable[[], Mapping[str, Any]]) -> None:
+        """Render a result and write it.
+
+        Args:
+            report: the result for people.
+            document: makes the result for programs; called only when that is wanted.
+
+        Raises:
+            LeakhuntError: the file cannot be written.
+        """
+        self._write(self._render(report, document))
+        if self.output_format == "csv":  # rows only, so what limits them is told beside
+            for note in (*report.warnings, *(f"{skipped.what}: {skipped.why}" for skipped in report.skipped)):
+                click.echo(f"warning: {plain(note)}", err=True)
+
+    def _render(self, report: Report, document: Callable[[], Mapping[str, Any]]) -> str:
+        from leakhunt.render import csv, github, json, markdown  # noqa: PLC0415 - not for --version
+
+        if self.output_format == "json":
+            return json.render(document())
+        if self.output_format == "table":
+            from leakhunt.render import terminal  # noqa: PLC0415 - rich is slow to import
+
+            return terminal.render(report, width=self._width(), color=self._wants_color())
+        return {"csv": csv.render, "markdown": markdown.render, "github": github.render}[self.output_format](
+            report
+        )
+
+    def _to_terminal(self) -> bool:
+        return self.output_file is None and sys.stdout.isatty()
+
+    def _width(self) -> int:
+        """Return the terminal's width; what goes to a file or a pipe is not broken, unless COLUMNS says so."""
+        if os.environ.get("COLUMNS", "").isdecimal():
+            return max(20, int(os.environ["COLUMNS"]))
+        return shutil.get_terminal_size().columns if self._to_terminal() else _UNBOUNDED
+
+    def _wants_color(self) -> bool:
+        if self.color != "auto":
+            return self.color == "always"
+        return self._to_terminal() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+    def _write(self, text: str) -> None:
+        if self.output_file is None:
+            encoding = sys.stdout.encoding or "utf-8"
+            sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
+            return
+        try:
+            _write_whole(self.output_file, text.encode("utf-8", "backslashreplace"))
+        except OSError as error:
+            raise LeakhuntError(
+                f"{self.output_file}: cannot be written: {error.strerror}", "nothing was written"
+            ) from error
+
+
+def _write_whole(path: str, data: bytes) -> None:
+    """Write a file beside its place and move it there, so that it is whole or not there."""
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISREG(os.stat(path).st_mode):  # a device or a pipe cannot be replaced
+            with open(path, "wb") as file:
+                file.write(data)
+            return
+    folder = os.path.dirname(os.path.abspath(path))
+    handle, beside = tempfile.mkstemp(dir=folder, prefix=".leakhunt-")
+    try:
+        with open(handle, "wb") as file:
+            file.write(data)
+            os.fchmod(file.fileno(), 0o666 & ~_umask())
+        os.replace(beside, os.path.realpath(path))
+    except BaseException:
+        os.unlink(beside)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

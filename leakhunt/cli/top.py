@@ -1,0 +1,45 @@
+"""``leakhunt top``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from leakhunt import api
+from leakhunt.analysis.diff import SORTS_TOP
+from leakhunt.cli.diff import analysis_arguments
+from leakhunt.cli.loading import load_all
+from leakhunt.cli.options import output, selection
+from leakhunt.cli.output import Destination
+from leakhunt.present import document, top_report
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  leakhunt top fixtures/snapshots/celery/global_list/after.bin.xz
+  leakhunt top now.bin --group-by package --cumulative
+  zcat now.bin.gz | leakhunt top - --format json"""
+)
+@click.argument("snapshot", metavar="SNAPSHOT")
+@selection(SORTS_TOP)
+@output(["table", "json", "markdown", "csv"])
+def top(
+    snapshot: str,
+    *,
+    output_format: str,
+    output_file: str | None,
+    color: str,
+    **chosen: Any,  # noqa: ANN401 - the options of selection()
+) -> int:
+    """Rank what is in one tracemalloc snapshot, and name the tasks that allocated it.
+
+    Reads what any CPython from 3.4 on wrote, plain or compressed (gzip, bzip2, xz, zstd); '-' is standard input.
+    Nothing that a snapshot contains is run.
+    """
+    allow_partial = chosen.pop("allow_partial")
+    (loaded,) = load_all([snapshot], allow_partial=allow_partial)
+    result = api.top(loaded, **analysis_arguments(chosen))
+    Destination(output_format, output_file, color).deliver(top_report(result), lambda: document(result))
+    return 0

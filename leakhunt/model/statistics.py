@@ -1,0 +1,154 @@
+"""Results of comparing snapshots: the standard library's words, with what it does not say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from leakhunt.model.snapshot import Frame, Skipped
+from leakhunt.model.task import Attribution
+
+
+@dataclass(frozen=True)
+class Amount:
+    """Bytes and blocks at one moment."""
+
+    size: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """One site: a line, file, stack, module, package or task.
+
+    Attributes:
+        rank: place in the list, from 1.
+        key: name of the module, package or task; None where the traceback is the key.
+        traceback: frames, oldest first; one for a line, one with line 0 for a file, the most common stack for a task.
+        size: bytes in the newest snapshot.
+        count: blocks in the newest snapshot.
+        share: part of all bytes kept (of all growth, for a difference), or None where there is nothing to share.
+        task: the task that allocated most of it, or None.
+        code: the source line, where the source was found.
+        source: the local file that the source line is from.
+        named: whether the site has a name: a module, package or task, though the name may be None.
+    """
+
+    rank: int
+    key: str | None
+    traceback: tuple[Frame, ...]
+    size: int
+    count: int
+    share: float | None
+    task: Attribution | None
+    code: str | None
+    source: str | None
+    named: bool
+
+
+@dataclass(frozen=True)
+class StatisticDiff(Statistic):
+    """One site in two or more snapshots.
+
+    Attributes:
+        size_diff: bytes in the newest less bytes in the oldest snapshot.
+        count_diff: likewise for blocks.
+        trend: a word for the series, from three snapshots on.
+        series: bytes and blocks in each snapshot, oldest first.
+    """
+
+    size_diff: int
+    count_diff: int
+    trend: str | None
+    series: tuple[Amount, ...]
+
+
+@dataclass(frozen=True)
+class SnapshotInfo:
+    """What is told of each snapshot beside its rows.
+
+    Attributes:
+        python: the Python that wrote it, as far as it can be seen, or None.
+    """
+
+    path: str
+    blocks: int
+    size: int
+    tracebacks: int
+    traceback_limit: int | None
+    python: str | None
+    capture: Mapping[str, Any] | None
+    partial: bool
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Sums over rows; ``rows`` counts sites where that is told."""
+
+    size: int
+    count: int
+    size_diff: int = 0
+    count_diff: int = 0
+    rows: int = 0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What was asked for, as results repeat it."""
+
+    group_by: str
+    cumulative: bool
+    include: tuple[str, ...]
+    exclude: tuple[str, ...]
+    default_excludes: tuple[str, ...]
+    all_frames: bool
+    domain: int | None
+
+
+@dataclass(frozen=True)
+class TopResult:
+    """One snapshot, ranked.
+
+    Attributes:
+        root: the folder that the application's files are below, or an empty string.
+        totals: everything in the snapshot, before filters.
+        hidden: what the filters took.
+        rows: the sites listed.
+        omitted: how many more sites there are.
+        warnings: what limits the result.
+        skipped: what could not be read, and why.
+    """
+
+    settings: Settings
+    root: str
+    snapshots: tuple[SnapshotInfo, ...]
+    totals: Totals
+    hidden: Totals
+    rows: tuple[Statistic, ...]
+    omitted: int
+    warnings: tuple[str, ...]
+    skipped: tuple[Skipped, ...]
+
+
+@dataclass(frozen=True)
+class DiffResult:
+    """Two or more snapshots compared, ranked.
+
+    Attributes:
+        growth: sum of all positive differences kept, in bytes; what shares are parts of.
+        largest: the largest difference of any one site kept, listed or not.
+        root, totals, hidden, rows, omitted, warnings, skipped: as in TopResult.
+    """
+
+    settings: Settings
+    root: str
+    snapshots: tuple[SnapshotInfo, ...]
+    totals: Totals
+    hidden: Totals
+    growth: int
+    largest: int
+    rows: tuple[StatisticDiff, ...]
+    omitted: int
+    warnings: tuple[str, ...]
+    skipped: tuple[Skipped, ...]

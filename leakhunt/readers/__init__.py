@@ -1,0 +1,1 @@
+"""Readers: bytes in, model out; each returns values or raises a LeakhuntError."""

@@ -1,0 +1,163 @@
+"""The list of traces of a dump, summed up by traceback while it is read.
+
+A trace is ``(size, traceback)`` in CPython 3.4 and 3.5, ``(domain, size, traceback)`` in 3.6 to 3.8, and
+``(domain, size, traceback, total_nframe)`` from 3.9 on; fields that a later Python adds behind are passed over.
+A traceback is a tuple of ``(filename, lineno)``, the most recent frame first, in every version.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from leakhunt.model.snapshot import Columns, Frame
+from leakhunt.readers.bulk import BulkReader, StackNumber, layout_of
+from leakhunt.readers.pickle_machine import Machine, NotADump
+
+_MAX_INT = (1 << 63) - 1
+_MAX_FRAMES = 100_000  # what CPython 3.8 took; 3.9 and later stop at 65,535
+
+
+class TraceSink:
+    """Sums of the traces seen so far, by domain and traceback.
+
+    Attributes:
+        fields: how many fields the traces have, 0 before the first.
+        blocks: how many traces were taken.
+    """
+
+    def __init__(self, *, bulk: bool) -> None:
+        self.fields = 0
+        self._frame_ids: dict[tuple[str, int], int] = {}
+        self._stacks: list[tuple[int, ...]] = []  # most recent frame first
+        self._nframes: list[int] = []
+        self._by_identity: dict[int, int] = {}
+        self._alive: list[object] = []  # keeps the identities above from being reused
+        self._sizes: list[int] = []  # of domain 0, by stack
+        self._counts: list[int] = []
+        self._others: dict[tuple[int, int], list[int]] = {}  # of other domains: size and count
+        self._bulk: BulkReader | None = None
+        self._use_bulk = bulk
+        self._blocks = 0
+
+    @property
+    def blocks(self) -> int:
+        """Traces taken so far."""
+        return self._blocks + (self._bulk.blocks if self._bulk else 0)
+
+    def add(self, trace: tuple[Any, ...]) -> None:
+        """Take one trace.
+
+        Raises:
+            NotADump: it is no trace, or of another form than those before.
+        """
+        if len(trace) != self.fields:
+            if self.fields or len(trace) < 2:
+                raise NotADump(f"a trace has {len(trace)} fields")
+            self.fields = len(trace)
+        domain, size, traceback = trace[:3] if len(trace) > 2 else (0, *trace)
+        total_nframe = trace[3] if len(trace) > 3 else 0
+        if not (is_int(size) and is_int(domain) and is_int(total_nframe)):
+            raise NotADump("a trace holds something else than a size and a traceback")
+        self.add_sum(domain, self._stack_number(traceback, total_nframe), size, 1)
+        self._blocks += 1
+
+    def add_sum(self, domain: int, stack: int, size: int, count: int) -> None:
+        """Add blocks of one domain to a numbered stack."""
+        if domain:
+            sums = self._others.setdefault((domain, stack), [0, 0])
+            sums[0] += size
+            sums[1] += count
+        else:
+            self._sizes[stack] += size
+            self._counts[stack] += count
+
+    def add_bulk(self, machine: Machine) -> None:
+        """Take the whole traces that stand next in the window in the form CPython's pickler gives them."""
+        if self._bulk is None:
+            layout = layout_of(self.fields) if self._use_bulk else None
+            if layout is None:
+                return
+            self._bulk = BulkReader(self, machine, layout)
+        self._bulk.read()
+
+    def recall(self, index: int) -> object | None:
+        """Return what bulk reading memoized at an index, as far as it kept it."""
+        return self._bulk.recall(index) if self._bulk else None
+
+    def new_stack(self, frame_ids: tuple[int, ...], total_nframe: int) -> int:
+        """Number a stack of frame ids, most recent first."""
+        self._stacks.append(frame_ids)
+        self._nframes.append(total_nframe)
+        self._sizes.append(0)
+        self._counts.append(0)
+        return len(self._stacks) - 1
+
+    def frame_id(self, filename: object, lineno: object) -> int:
+        """Number a frame; raises NotADump when it is none."""
+        if type(filename) is not str or not is_int(lineno):
+            raise NotADump("a traceback holds something else than files and lines")
+        return self._frame_ids.setdefault((filename, cast("int", lineno)), len(self._frame_ids))
+
+    def frames(self) -> list[Frame]:
+        """Return every distinct frame, in the order of the ids."""
+        return list(map(Frame._make, self._frame_ids))
+
+    def columns(self) -> Columns:
+        """Return a row per domain and distinct stack, oldest frame first, as columns."""
+        if self._bulk is not None:
+            self._bulk.flush()
+        if len(set(self._stacks)) < len(self._stacks):
+            self._merge_equal_stacks()
+        rows = [number for number, count in enumerate(self._counts) if count]
+        others = list(self._others.items())
+        return Columns(
+            domains=[0] * len(rows) + [domain for (domain, _), _ in others],
+            stacks=[self._stacks[number][::-1] for number in [*rows, *(number for (_, number), _ in others)]],
+            sizes=[self._sizes[number] for number in rows] + [size for _, (size, _) in others],
+            counts=[self._counts[number] for number in rows] + [count for _, (_, count) in others],
+            total_nframes=[
+                self._nframes[number] for number in [*rows, *(number for (_, number), _ in others)]
+            ]
+            if self.fields > 3
+            else None,
+        )
+
+    def _merge_equal_stacks(self) -> None:
+        """Let stacks that are equal but were written more than once share the first one's number."""
+        first: dict[tuple[int, ...], int] = {}
+        for number, stack in enumerate(self._stacks):
+            same = first.setdefault(stack, number)
+            if same != number:
+                self.add_sum(0, same, self._sizes[number], self._counts[number])
+                self._counts[number] = 0
+        for domain, number in list(self._others):
+            same = first[self._stacks[number]]
+            if same != number:
+                size, count = self._others.pop((domain, number))
+                self.add_sum(domain, same, size, count)
+
+    def stack_of(self, traceback: object) -> int:
+        """Number the stack of a traceback that an earlier trace defined."""
+        return self._stack_number(traceback, 0)
+
+    def _stack_number(self, traceback: object, total_nframe: int) -> int:
+        if type(traceback) is StackNumber:
+            return traceback
+        number = self._by_identity.get(id(traceback))
+        if number is None:
+            if type(traceback) is not tuple:
+                raise NotADump("a trace holds something else than a size and a traceback")
+            if len(traceback) > _MAX_FRAMES:
+                raise NotADump(f"a traceback has {len(traceback)} frames")
+            if any(type(frame) is not tuple or len(frame) != 2 for frame in traceback):
+                raise NotADump("a traceback holds something else than files and lines")
+            stack = tuple([self.frame_id(filename, lineno) for filename, lineno in traceback])
+            number = self.new_stack(stack, total_nframe)
+            self._by_identity[id(traceback)] = number
+            self._alive.append(traceback)
+        return number
+
+
+def is_int(value: object) -> bool:
+    """Tell whether a value is a whole number that tracemalloc can have written: from 0 to 2**63 - 1, no bool."""
+    return type(value) is int and 0 <= value <= _MAX_INT

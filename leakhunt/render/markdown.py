@@ -1,0 +1,62 @@
+"""A report in GitHub's Markdown, fit for a comment on a pull request."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterator
+
+from leakhunt.model.report import Kind, Report, Table
+from leakhunt.render.text import cell, plain
+
+_SPECIAL = re.compile(r"([\\`*_\[\]|~@#]|:(?=//)|(?<=\bwww)\.)")
+
+
+def render(report: Report) -> str:
+    """Return a report as Markdown."""
+    return "\n".join(_lines(report)).rstrip("\n") + "\n"
+
+
+def _lines(report: Report) -> Iterator[str]:
+    yield f"**{_escape(report.headline)}**"
+    yield ""
+    for table in report.tables:
+        if table.lines:
+            yield from _table(table)
+            yield ""
+        for note in table.notes:
+            yield _escape(note)
+            yield ""
+    for fact in report.facts:
+        yield f"<sub>{_escape(fact)}</sub>"
+        yield ""
+    for warning in report.warnings:
+        yield f"> **Warning:** {_escape(warning)}"
+        yield ""
+    for skipped in report.skipped:
+        yield f"> **Not read:** {_escape(skipped.what)}: {_escape(skipped.why)}"
+        yield ""
+    for line in report.advice:
+        yield _escape(line)
+        yield ""
+
+
+def _table(table: Table) -> Iterator[str]:
+    yield "| " + " | ".join(column.title for column in table.columns) + " |"
+    yield "|" + "|".join(" --- " if column.kind is Kind.TEXT else " ---: " for column in table.columns) + "|"
+    place = next(at for at, column in enumerate(table.columns) if column.key == "place")
+    for line in table.lines:
+        cells = [_escape(cell(column.kind, value)) for column, value in zip(table.columns, line.cells)]
+        frames = [_code(detail.text) for detail in line.details if detail.role == "frame"]
+        code = [_code(detail.text) for detail in line.details if detail.role == "code"]
+        cells[place] = "<br>".join([*frames, _code(cell(Kind.TEXT, line.cells[place])), *code])
+        yield "| " + " | ".join(cells) + " |"
+
+
+def _escape(text: str) -> str:
+    """Make text show as itself: no markup, no mention, no link."""
+    return _SPECIAL.sub(lambda match: f"&#{ord(match[1])};", html.escape(plain(text), quote=False))
+
+
+def _code(text: str) -> str:
+    return f"<code>{_escape(text)}</code>"

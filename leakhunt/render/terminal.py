@@ -1,0 +1,88 @@
+"""A report for a terminal of any width, with or without colour and Unicode."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+
+from rich.console import Console, RenderableType
+from rich.padding import Padding
+from rich.table import Table as Grid
+from rich.text import Text
+
+from leakhunt.model.report import Detail, Kind, Line, Report, Table
+from leakhunt.render.text import cell, plain
+
+_STYLES = {"code": "dim", "task": "cyan", "frame": "dim", "note": "dim"}
+_PLACE = "place"
+
+
+def render(report: Report, *, width: int, color: bool) -> str:
+    """Return a report as lines of at most ``width`` cells, as far as its words allow."""
+    stream = io.StringIO()
+    console = Console(
+        file=stream,
+        width=width,
+        force_terminal=color,
+        color_system="standard" if color else None,
+        no_color=not color,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        legacy_windows=False,
+        _environ={},
+    )
+    for part in _parts(report):
+        console.print(part)
+    lines = stream.getvalue().splitlines()
+    return "\n".join(line.rstrip() for line in lines).rstrip("\n") + "\n"
+
+
+def _parts(report: Report) -> Iterator[RenderableType]:
+    yield Text(plain(report.headline), style="bold")
+    yield from (Text(plain(fact), style="dim") for fact in report.facts)
+    for table in report.tables:
+        if table.lines:
+            yield Text()
+            yield _grid(table)
+        yield from (Text(plain(note), style="dim") for note in table.notes)
+    notes = [("warning: ", warning) for warning in report.warnings]
+    notes += [("not read: ", f"{skipped.what}: {skipped.why}") for skipped in report.skipped]
+    if notes:
+        yield Text()
+    yield from (Text(label, style="yellow").append(plain(text), style="none") for label, text in notes)
+    if report.advice:
+        yield Text()
+    yield from (Text(plain(line)) for line in report.advice)
+
+
+def _grid(table: Table) -> RenderableType:
+    """Lay out a table; the columns behind the place are told in the lines below it."""
+    place = next(at for at, column in enumerate(table.columns) if column.key == _PLACE)
+    numbers = [at for at in range(place) if table.columns[at].kind is not Kind.TEXT]
+    grid = Grid(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", collapse_padding=True)
+    for at in numbers:
+        grid.add_column(table.columns[at].title, justify="right", no_wrap=True)
+    grid.add_column(table.columns[place].title, overflow="fold")
+    for line in table.lines:
+        cells = [Text(cell(table.columns[at].kind, line.cells[at])) for at in numbers]
+        grid.add_row(*cells, _place(line, place))
+    return grid
+
+
+def _place(line: Line, place: int) -> RenderableType:
+    below = Grid.grid()
+    below.add_column(overflow="fold")
+    site = Text(plain(str(line.cells[place])), style="bold")
+    for detail in line.details:
+        if detail.role == "frame":
+            below.add_row(_detail(detail))
+    below.add_row(site)
+    for detail in line.details:
+        if detail.role != "frame":
+            below.add_row(Padding(_detail(detail), (0, 0, 0, 2)))
+    return below
+
+
+def _detail(detail: Detail) -> Text:
+    return Text(plain(detail.text), style=_STYLES[detail.role])
