@@ -62,7 +62,8 @@ def diff(
         all_frames: match include and exclude against every frame of a stack.
         domain: keep only this address space.
         maps: pairs of an old and a new path prefix, for all snapshots.
-        sources: folders with the source; by default the current one. None of their code is imported or run.
+        sources: folders with the source; by default the current one and that of the frames' files. None of their
+            code is imported or run.
         sort: ``growth``, ``size``, ``count`` or ``name``.
         limit: how many rows to return; 0 returns all.
 
@@ -157,10 +158,10 @@ class _Work:
         )
         self.infos = tuple(_info(snapshot) for snapshot in self.snapshots)
         self._filters = filters
-        filenames = {frame.filename for frame in chain.from_iterable(s.frames for s in self.snapshots)}
+        filenames = frozenset(chain.from_iterable(snapshot.filenames for snapshot in self.snapshots))
         self.root = shared_root(filenames)
-        roots = [Path(source) for source in (sources if sources is not None else ["."])]
-        for root in roots:
+        roots = [Path(source) for source in (self._default_roots() if sources is None else sources)]
+        for root in roots if sources is not None else ():
             if not root.is_dir():
                 raise LeakhuntError(
                     f"{root}: is no folder", "--source takes the folder your modules are imported from"
@@ -170,6 +171,10 @@ class _Work:
         attributor = Attributor(self._tree, names.module)
         name_of = names.package if group_by == "package" else names.module
         self._sites = Sites(group_by, cumulative=cumulative, name_of=name_of, task_of=attributor)
+
+    def _default_roots(self) -> tuple[str, ...]:
+        """Return the current folder and, where this is the worker's machine, that of the application's files."""
+        return (".", self.root) if self.root not in ("", "/") and os.path.isdir(self.root) else (".",)
 
     def rank(self, sort: str, sorts: Sequence[str], limit: int) -> Ranking:
         if sort not in sorts:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import os.path
+import shlex
 from collections.abc import Sequence
 from typing import Any, Union
 
@@ -283,8 +285,8 @@ def _details(row: Statistic, result: Result, places: _Places) -> tuple[Detail, .
         name = f"task {row.task.task.name} " if result.settings.group_by != "task" else ""
         details.append(Detail(f"{name}({_HOW.get(row.task.how, row.task.how)})", "task"))
     if isinstance(row, StatisticDiff) and row.trend:
-        sizes = " -> ".join(format_size(amount.size) for amount in row.series)
-        details.append(Detail(f"{row.trend}: {sizes}", "note"))
+        details.append(Detail(row.trend, "note"))
+        details.append(Detail(" -> ".join(format_size(amount.size) for amount in row.series), "note"))
     return tuple(details)
 
 
@@ -301,10 +303,8 @@ def _diff_advice(result: DiffResult) -> tuple[str, ...]:
         advice.append("Growth in every interval is a suspect; in proportion to the tasks run, it is a leak.")
     if first.traceback and result.settings.group_by == "lineno":
         frame = first.traceback[-1]
-        files = " ".join(info.path for info in result.snapshots)
-        advice.append(
-            f"Who calls it: leakhunt diff {files} --group-by traceback --include '{frame.filename}:{frame.lineno}'"
-        )
+        place = shlex.quote(f"{glob.escape(frame.filename)}:{frame.lineno}")
+        advice.append(f"Who calls it: the same command with --group-by traceback --include {place}")
     return tuple(advice)
 
 

@@ -14,7 +14,7 @@ _UNITS = {
     **{f"{unit}IB": 1024**power for power, unit in enumerate("KMGTPE", 1)},
     **{f"{unit}B": 1000**power for power, unit in enumerate("KMGTPE", 1)},
 }
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", re.ASCII)
+_SIZE = re.compile(r"\s*(\d{1,18}(?:\.\d{1,18})?)\s*([A-Za-z]*)\s*", re.ASCII)
 
 
 def format_size(size: int) -> str:

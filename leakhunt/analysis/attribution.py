@@ -136,12 +136,8 @@ class _Table(dict[int, Optional[Attribution]]):
 
     def __init__(self, snapshot: Snapshot, finder: TaskFinder | None) -> None:
         super().__init__()
-        anchor_files = {
-            name for name in {f.filename for f in snapshot.frames} if installed_path(name) in ANCHORS
-        }
-        self.anchors = frozenset(
-            i for i, frame in enumerate(snapshot.frames) if frame.filename in anchor_files
-        )
+        anchor_files = {name for name in snapshot.filenames if installed_path(name) in ANCHORS}
+        self.anchors = frozenset(i for i, frame in enumerate(snapshot.frames) if frame[0] in anchor_files)
         self._frames = snapshot.frames
         self._finder = finder
         self._registry: dict[str, list[TaskRef]] = {}

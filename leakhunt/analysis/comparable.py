@@ -17,9 +17,7 @@ def python_of(snapshot: Snapshot) -> str | None:
     stored = snapshot.capture.get("python") if snapshot.capture else None
     if isinstance(stored, str):
         return stored
-    versions = Counter(
-        match[1] for name in {frame.filename for frame in snapshot.frames} if (match := _VERSION.search(name))
-    )
+    versions = Counter(match[1] for name in snapshot.filenames if (match := _VERSION.search(name)))
     if versions:
         return versions.most_common(1)[0][0]
     return _OF_FIELDS.get(snapshot.trace_fields)
@@ -36,7 +34,8 @@ def differences(snapshots: Sequence[Snapshot]) -> tuple[str, ...]:
             "--cumulative show growth where there is none"
         )
     pythons = {python for snapshot in snapshots if (python := python_of(snapshot))}
-    if len(pythons) > 1:
+    exact = pythons.difference(_OF_FIELDS.values())
+    if len(exact) > 1 or len({snapshot.trace_fields for snapshot in snapshots if snapshot.blocks}) > 1:
         told = " and ".join(sorted(pythons))
         warnings.append(
             f"written by different Pythons ({told}): the standard library's lines moved and its objects have other "

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -47,7 +47,7 @@ class Pattern:
     def _matches_path(self) -> Callable[[str], object]:
         return re.compile(fnmatch.translate(self.path)).match
 
-    def files(self, filenames: Sequence[str]) -> frozenset[str]:
+    def files(self, filenames: Collection[str]) -> frozenset[str]:
         """Return those of the file names that the pattern matches.
 
         A module that is installed somewhere means the installed one; only when there is none, any folder of that
@@ -109,12 +109,15 @@ class Filters:
 
 def matching_frames(snapshot: Snapshot, patterns: Sequence[str]) -> frozenset[int]:
     """Return the indexes of the frames that any of the patterns matches."""
-    filenames = list({frame.filename for frame in snapshot.frames})
-    rules = [(pattern.files(filenames), pattern.lineno) for pattern in map(parse_pattern, patterns)]
+    rules = [(pattern.files(snapshot.filenames), pattern.lineno) for pattern in map(parse_pattern, patterns)]
+    whole = frozenset().union(*(files for files, line in rules if line is None))
+    lines = {(name, line) for files, line in rules if line is not None for name in files}
+    if not (whole or lines):
+        return frozenset()
     return frozenset(
         index
-        for index, (filename, lineno) in enumerate(snapshot.frames)
-        if any(filename in files and line in (None, lineno) for files, line in rules)
+        for index, frame in enumerate(snapshot.frames)
+        if frame[0] in whole or (lines and frame in lines)
     )
 
 

@@ -58,23 +58,27 @@ class Sites:
             frame_ids = self._frame_ids
             shared = [frame_ids.setdefault(frame, len(frame_ids)) for frame in snapshot.frames].__getitem__
             return [ids.setdefault(tuple(map(shared, stack)), len(ids)) for stack in stacks]
-        of_frame = [ids.setdefault(key, len(ids)) for key in self._frame_keys(snapshot.frames)]
+        number = self._numbering(snapshot)
         if not self.cumulative:
-            return [of_frame[stack[-1]] for stack in stacks]
-        site = of_frame.__getitem__
+            newest = [stack[-1] for stack in stacks]
+            of_frame = {index: number(snapshot.frames[index]) for index in set(newest)}
+            return [of_frame[index] for index in newest]
+        site = [number(frame) for frame in snapshot.frames].__getitem__
         return [tuple(set(map(site, stack))) for stack in stacks]
 
     def by_stack(self) -> Sites:
         """Return empty sites for the same snapshots that gather rows by their stacks."""
         return Sites("traceback", cumulative=False, name_of=self._name_of, task_of=self.task_of)
 
-    def _frame_keys(self, frames: Sequence[Frame]) -> Sequence[Hashable]:
+    def _numbering(self, snapshot: Snapshot) -> Callable[[Frame], int]:
+        ids = self._ids
         if self.group_by == "lineno":
-            return frames
+            return lambda frame: ids.setdefault(frame, len(ids))
         if self.group_by == "filename":
-            return [Frame(frame.filename, 0) for frame in frames]
-        names = {filename: self._name_of(filename) for filename in {frame.filename for frame in frames}}
-        return [names[frame.filename] for frame in frames]
+            of_file: dict[str, Hashable] = {name: Frame(name, 0) for name in snapshot.filenames}
+        else:
+            of_file = {name: self._name_of(name) for name in snapshot.filenames}
+        return lambda frame: ids.setdefault(of_file[frame.filename], len(ids))
 
 
 def _key(key: Hashable) -> Key:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -46,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     Args:
         arguments: the words of the command line; by default the process's own.
     """
+    gc.disable()  # one short run makes little garbage; looking for it among a million rows costs seconds
     sys.exit(run(arguments))
 
 
@@ -81,6 +83,7 @@ def _complain(error: Exception) -> None:
         error = LeakhuntError(f"the output could not be written: {error.strerror or error}")
     elif not isinstance(error, LeakhuntError):
         error = LeakhuntError("not enough memory", "try a smaller snapshot, or a machine with more")
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {plain(error.message)}", err=True)
+    color = False if os.environ.get("NO_COLOR") else None
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {plain(error.message)}", err=True, color=color)
     if error.hint:
         click.echo(f"\nhint: {plain(error.hint)}", err=True)

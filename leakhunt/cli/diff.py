@@ -21,7 +21,8 @@ from leakhunt.units import format_size
     epilog="""\b
 Examples:
   leakhunt diff fixtures/snapshots/celery/global_list/before.bin.xz \\
-                fixtures/snapshots/celery/global_list/after.bin.xz
+                fixtures/snapshots/celery/global_list/after.bin.xz \\
+                --source fixtures/snapshots/celery/app
   leakhunt diff before.bin after.bin later.bin --group-by task --format json
   leakhunt diff old.bin new.bin --map /srv/releases/41=/srv/app --fail-over 10MiB"""
 )
@@ -67,12 +68,12 @@ def analysis_arguments(chosen: dict[str, Any]) -> dict[str, Any]:
 
 def _limits_reached(result: DiffResult, fail_over: int | None, fail_over_total: int | None) -> list[str]:
     reached = []
-    if fail_over is not None and result.largest >= fail_over:
+    if fail_over is not None and result.largest >= max(fail_over, 1):
         reached.append(
             f"limit reached: one row grew {format_size(result.largest)}, --fail-over {format_size(fail_over)}"
         )
     total = result.totals.size_diff - result.hidden.size_diff
-    if fail_over_total is not None and total >= fail_over_total:
+    if fail_over_total is not None and total >= max(fail_over_total, 1):
         reached.append(
             f"limit reached: all rows grew {format_size(total)}, --fail-over-total {format_size(fail_over_total)}"
         )

@@ -19,6 +19,7 @@ from leakhunt.model.report import Report
 from leakhunt.render.text import plain
 
 _UNBOUNDED = 100_000
+_STDOUT = (None, "-", "/dev/stdout")
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Destination:
 
     Attributes:
         output_format: ``table``, ``json``, ``markdown``, ``csv`` or ``github``.
-        output_file: a file's name, or None for standard output.
+        output_file: a file's name; None, ``-`` and ``/dev/stdout`` are standard output.
         color: ``auto``, ``always`` or ``never``.
     """
 
@@ -64,7 +65,7 @@ class Destination:
         )
 
     def _to_terminal(self) -> bool:
-        return self.output_file is None and sys.stdout.isatty()
+        return self.output_file in _STDOUT and sys.stdout.isatty()
 
     def _width(self) -> int:
         """Return the terminal's width; what goes to a file or a pipe is not broken, unless COLUMNS says so."""
@@ -78,9 +79,8 @@ class Destination:
         return self._to_terminal() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
     def _write(self, text: str) -> None:
-        if self.output_file is None:
-            encoding = sys.stdout.encoding or "utf-8"
-            sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        if self.output_file is None or self.output_file in _STDOUT:
+            _print(text)
             return
         try:
             _write_whole(self.output_file, text.encode("utf-8", "backslashreplace"))
@@ -90,6 +90,15 @@ class Destination:
             ) from error
 
 
+def _print(text: str) -> None:
+    encoding = sys.stdout.encoding or "utf-8"
+    try:
+        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of our output left; the exit code still says what was found
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _write_whole(path: str, data: bytes) -> None:
     """Write a file beside its place and move it there, so that it is whole or not there."""
     with contextlib.suppress(FileNotFoundError):
@@ -97,13 +106,13 @@ def _write_whole(path: str, data: bytes) -> None:
             with open(path, "wb") as file:
                 file.write(data)
             return
-    folder = os.path.dirname(os.path.abspath(path))
-    handle, beside = tempfile.mkstemp(dir=folder, prefix=".leakhunt-")
+    path = os.path.realpath(path)  # a link stays a link
+    handle, beside = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".leakhunt-")
     try:
         with open(handle, "wb") as file:
             file.write(data)
             os.fchmod(file.fileno(), 0o666 & ~_umask())
-        os.replace(beside, os.path.realpath(path))
+        os.replace(beside, path)
     except BaseException:
         os.unlink(beside)
         raise

@@ -19,7 +19,7 @@ from leakhunt.present import document, top_report
     epilog="""\b
 Examples:
   leakhunt top fixtures/snapshots/celery/global_list/after.bin.xz
-  leakhunt top now.bin --group-by package --cumulative
+  leakhunt top fixtures/snapshots/pythons/cp314.bin --group-by package --cumulative
   zcat now.bin.gz | leakhunt top - --format json"""
 )
 @click.argument("snapshot", metavar="SNAPSHOT")

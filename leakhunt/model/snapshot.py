@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 
@@ -74,6 +76,11 @@ class Snapshot:
     def blocks(self) -> int:
         """Number of traced blocks."""
         return sum(self.rows.counts)
+
+    @cached_property
+    def filenames(self) -> frozenset[str]:
+        """Every distinct file name in the frames."""
+        return frozenset(map(itemgetter(0), self.frames))
 
     def traceback(self, stack: tuple[int, ...]) -> tuple[Frame, ...]:
         """Return the frames of a row's stack, oldest first."""

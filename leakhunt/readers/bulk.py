@@ -31,6 +31,7 @@ _ONE_BLOCK = 1 << _COUNT_SHIFT
 _FIRST_STRETCH, _LAST_STRETCH = 1 << 12, 1 << 17
 _INT_SIZES = {ord("K"): 2, ord("M"): 3, ord("J"): 5}
 _DOMAIN, _SIGNED = ord("K"), ord("J")
+_TAIL_OPS = {2: ord("K"), 3: ord("M")}
 _MAX_POSITIVE = 0x7FFFFFFF
 _REF_SIZES = {ord("h"): 2, ord("j"): 5}
 
@@ -94,6 +95,10 @@ class StackNumber(int):
     __slots__ = ()
 
 
+# Memo indexes of tracebacks, and sizes with a count of one above them.
+_Column = tuple["array[int]", "array[int]"]
+
+
 class _Misfit(Exception):  # noqa: N818 - a form that the machine may know
     """A piece is not of the form that bulk reading knows."""
 
@@ -103,16 +108,15 @@ class _FrameIds(dict[bytes, int]):
 
     def __init__(self, totals: Totals, recall: Callable[[int], object]) -> None:
         super().__init__()
-        self._totals = totals
+        self._frame_id = totals.frame_id
         self._recall = recall
 
     def __missing__(self, token: bytes) -> int:
-        at = _REF_SIZES.get(token[0] if token else 0, len(token))
-        if len(token) - at != _INT_SIZES.get(token[at] if at < len(token) else 0):
+        at = _REF_SIZES.get(token[0], len(token)) if token else 0
+        if not 0 < at < len(token) or len(token) - at != _INT_SIZES.get(token[at]):
             raise _Misfit
-        filename = self._recall(int.from_bytes(token[1:at], "little"))
         lineno = int.from_bytes(token[at + 1 :], "little", signed=token[at] == _SIGNED)
-        number = self[token] = self._totals.frame_id(filename, lineno)
+        number = self[token] = self._frame_id(self._recall(int.from_bytes(token[1:at], "little")), lineno)
         return number
 
 
@@ -168,13 +172,14 @@ class BulkReader:
 
     def flush(self) -> None:
         """Hand the sums over; raises NotADump when traces refer to something that is no traceback."""
-        numbers = dict(zip(self._defined_at, self._defined))
-        for index, value in compress(enumerate(self._sums), self._sums):
-            number = numbers.get(index)
-            if number is None:
-                number = self._number(index)
-            self._totals.add_sum(0, number, value & (_ONE_BLOCK - 1), value >> _COUNT_SHIFT)
-        self._sums = [0] * len(self._sums)
+        sums = self._sums
+        add = self._totals.add_sum
+        for index, number in zip(self._defined_at, self._defined):
+            add(0, number, sums[index] & (_ONE_BLOCK - 1), sums[index] >> _COUNT_SHIFT)
+            sums[index] = 0
+        for index, value in compress(enumerate(sums), sums):  # tracebacks that the machine read
+            add(0, self._number(index), value & (_ONE_BLOCK - 1), value >> _COUNT_SHIFT)
+            sums[index] = 0
         self._unflushed = 0
 
     def _take(self, pieces: list[bytes]) -> list[bytes]:
@@ -190,7 +195,7 @@ class BulkReader:
                 pieces, lengths = pieces[:index], lengths[:index]
                 break
             singles.append((index, single))
-        columns: list[tuple[array[int], array[int]]] = []
+        columns: list[_Column] = []
         for length in set(lengths) & self._layout.plain:
             group = list(compress(pieces, lengths.translate(self._same[length])))
             column = self._column(length, group)
@@ -206,30 +211,29 @@ class BulkReader:
             self._commit(len(pieces), singles, columns)
         return pieces
 
-    def _commit(
-        self, blocks: int, singles: list[tuple[int, _Single]], columns: list[tuple[array[int], array[int]]]
-    ) -> None:
+    def _commit(self, blocks: int, singles: list[tuple[int, _Single]], columns: list[_Column]) -> None:
         """Account for whole traces: singles in the order of the file, as each may define a traceback."""
         machine = self._machine
         machine.dropped = True
         sums = self._sums
         extra = machine.memo_size
-        singles.sort(key=itemgetter(0))
+        singles.sort(key=itemgetter(0))  # in order already, but for the rare ones of a plain length
+        new_stack = self._totals.new_stack
         for index, (domain, size, ref, stack, total_nframe) in singles:
             if stack is None:
                 machine.memo_size = extra + index
-                self._totals.add_sum(domain, self._number(ref), size, 1)
-                continue
-            number = self._totals.new_stack(stack, total_nframe)
-            extra += len(stack)
-            self._defined.append(number)
-            self._defined_at.append(extra + index)
-            extra += 1
+                number = self._number(ref)
+            else:
+                number = new_stack(stack, total_nframe)
+                extra += len(stack)
+                self._defined.append(number)
+                self._defined_at.append(extra + index)
+                extra += 1
             self._totals.add_sum(domain, number, size, 1)
         machine.memo_size = extra + blocks
         sums.extend(repeat(0, machine.memo_size - len(sums)))
         for refs, values in columns:
-            for ref, value in zip(refs.tolist(), values.tolist()):
+            for ref, value in zip(refs, values):
                 sums[ref] += value
         self.blocks += blocks
         self._unflushed += blocks
@@ -239,7 +243,7 @@ class BulkReader:
     def _number(self, index: int) -> int:
         return self._totals.stack_of(self._machine.recall(index))
 
-    def _column(self, length: int, group: list[bytes]) -> tuple[array[int], array[int]] | None:
+    def _column(self, length: int, group: list[bytes]) -> _Column | None:
         """Read pieces of one length and one form: memo indexes of tracebacks, and sizes with a count of one."""
         blocks = len(group)
         joined = b"".join(group)
@@ -247,9 +251,10 @@ class BulkReader:
         ref_op = joined[size_end] if size_end < length else 0
         ref_end = size_end + _REF_SIZES.get(ref_op, length)
         fixed = {0: ord("K"), 1: 0, 2: joined[2], size_end: ref_op}
-        if self._layout.has_nframe:
-            fixed[ref_end] = {2: ord("K"), 3: ord("M")}.get(length - ref_end, -1)
-        elif ref_end != length:
+        tail_op = _TAIL_OPS.get(length - ref_end) if self._layout.has_nframe else None
+        if tail_op is not None:
+            fixed[ref_end] = tail_op
+        elif ref_end != length or self._layout.has_nframe:
             return None
         if any(joined[at::length].count(opcode) != blocks for at, opcode in fixed.items()):
             return None
@@ -270,29 +275,34 @@ class BulkReader:
             return None
         at = 2 + _INT_SIZES[piece[2]]
         size = int.from_bytes(piece[3:at], "little")
-        ref_end = at + _REF_SIZES.get(piece[at] if at < len(piece) else 0, len(piece))
-        if size > _MAX_POSITIVE:
-            return None
-        if ref_end <= len(piece) and self._is_tail(piece[ref_end:]):
-            return piece[1], size, int.from_bytes(piece[at + 1 : ref_end], "little"), None, 0
-        marked = piece[at : at + 1] == b"("
-        tokens = piece[at + marked :].split(b"\x86\x94")
-        rest = tokens.pop()
-        if marked:
-            closing = b"t\x94"
-        elif len(tokens) == 3 and not tokens[2]:
-            tokens.pop()
-            closing = b""
-        else:
-            closing = {1: b"\x85\x94", 3: b"\x87\x94"}.get(len(tokens), b"?")
-        tail = rest[len(closing) :]
-        if not (rest.startswith(closing) and self._is_tail(tail)):
-            return None
+        tokens = piece[at:].split(b"\x86\x94")
+        tail = tokens.pop()
         try:
-            stack = tuple(map(self._frame_ids.__getitem__, tokens))
-        except _Misfit:
+            if not tokens:  # a memo index instead of frames
+                ref_end = _REF_SIZES[tail[0]]
+                stack, ref, tail = None, int.from_bytes(tail[1:ref_end], "little"), tail[ref_end:]
+            else:
+                closing = self._closing(tokens)
+                stack, ref = tuple(map(self._frame_ids.__getitem__, tokens)), 0
+                if not tail.startswith(closing):
+                    return None
+                tail = tail[len(closing) :]
+        except (_Misfit, KeyError, IndexError):
             return None
-        return piece[1], size, 0, stack, tail[1] if len(tail) == 2 else int.from_bytes(tail[1:], "little")
+        if size > _MAX_POSITIVE or not self._is_tail(tail):
+            return None
+        return piece[1], size, ref, stack, int.from_bytes(tail[1:], "little")
+
+    @staticmethod
+    def _closing(tokens: list[bytes]) -> bytes:
+        """Return what closes a tuple of frames; what opens it, or an empty token behind it, is taken off."""
+        if tokens[0][:1] == b"(":
+            tokens[0] = tokens[0][1:]
+            return b"t\x94"
+        if len(tokens) == 3 and not tokens[2]:
+            tokens.pop()
+            return b""
+        return {1: b"\x85\x94", 3: b"\x87\x94"}.get(len(tokens), b"?")
 
     def _is_tail(self, tail: bytes) -> bool:
         """Tell whether these bytes are the field behind the traceback, or nothing where there is none."""

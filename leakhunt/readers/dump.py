@@ -35,22 +35,21 @@ def read_dump(
     Raises:
         LeakhuntError: it cannot be read, is no dump, or is cut.
     """
-    evidence = Evidence(path)
+    evidence = Evidence(path, progress)
     collecting = gc.isenabled()
     gc.disable()  # what is built here has no cycles; looking for them costs a fifth of the time
     try:
-        return _read(evidence, allow_partial=allow_partial, bulk=True, progress=progress)
+        return _read(evidence, allow_partial=allow_partial, bulk=True)
     except MemoDropped:
         return _read(evidence, allow_partial=allow_partial, bulk=False)
     finally:
+        evidence.close()
         if collecting:
             gc.enable()
 
 
-def _read(
-    evidence: Evidence, *, allow_partial: bool, bulk: bool, progress: Callable[[int], object] | None = None
-) -> Snapshot:
-    stream = evidence.open(progress)
+def _read(evidence: Evidence, *, allow_partial: bool, bulk: bool) -> Snapshot:
+    stream = evidence.open()
     try:
         window = Window(stream.read)
         _refuse_strangers(evidence.name, stream, window)
@@ -76,7 +75,7 @@ def _refuse_strangers(name: str, stream: Stream, window: Window) -> None:
     except Cut:
         if stream.fault and not window.data:
             raise LeakhuntError(f"{name}: {stream.fault}", "copy it again from where it was made") from None
-    if not looks_like_pickle(window.data[:16]):
+    if not looks_like_pickle(window.data[:512]):
         kind, hint = identify(window.data[:4096])
         raise LeakhuntError(f"{name}: not a tracemalloc snapshot but {kind}", hint)
 

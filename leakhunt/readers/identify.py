@@ -20,6 +20,7 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"%PDF", "a PDF document"),
 )
 _JSON = re.compile(r"\s*(?:\{\s*[\"}]|\[\s*[\[{\"\]\d])")
+_OLD_PICKLE = re.compile(rb"c[A-Za-z_][\w.]*\n[A-Za-z_][\w.]*\n|\((?:[ld]p\d+\n|c[\w.]+\n[\w.]+\n)")
 _TAR_MAGIC = slice(257, 262)
 _HINTS = {
     "a memray capture": "read it with memray itself: memray stats FILE",
@@ -31,8 +32,8 @@ _DUMP_HINT = "a snapshot is what tracemalloc.take_snapshot().dump(FILE) writes"
 
 
 def looks_like_pickle(head: bytes) -> bool:
-    """Tell whether the first bytes of a file can start a pickle: a protocol mark, or protocols 0 and 1's first globals."""
-    return (head[:1] == b"\x80" and head[1:2] <= b"\x08") or head.startswith((b"ccopy", b"("))
+    """Tell whether the first bytes of a file can start a pickle: a protocol mark, or a global or list of protocol 0."""
+    return (head[:1] == b"\x80" and head[1:2] <= b"\x08") or _OLD_PICKLE.match(head) is not None
 
 
 def identify(head: bytes) -> tuple[str, str]:

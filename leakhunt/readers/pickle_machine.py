@@ -82,6 +82,7 @@ class Machine:
         self._stack: list[Any] = []
         self._marks: list[list[Any]] = []
         self._steps = 0
+        self._reading_traces = False
 
     def run(self) -> object:
         """Run to the end and return the one value the pickle describes.
@@ -125,10 +126,14 @@ class Machine:
         handler(self)
 
     def _read_traces(self, sink: Sink) -> None:
-        """Feed the sink up to the end of this batch; a lone tuple that is not being memoized is a whole trace."""
+        """Feed the sink up to the end of this batch; a lone tuple that is not being memoized is a whole trace.
+
+        A lone trace is appended without a batch: then the mark was its own, and is gone when it is whole.
+        """
         base = self._stack
+        depth = len(self._marks)
         window = self.window
-        while True:
+        while len(self._marks) >= depth:
             if self._stack is base:
                 if not base:
                     sink.add_bulk(self)
@@ -159,7 +164,11 @@ class Machine:
         self._marks.append(self._stack)
         self._stack = []
         if below is not None and below is self.traces:
+            if self._reading_traces:
+                raise NotADump("its list of traces holds something else")
+            self._reading_traces = True
             self._read_traces(self.traces)
+            self._reading_traces = False
 
     def _pop_mark(self) -> list[Any]:
         items = self._stack
@@ -168,7 +177,8 @@ class Machine:
 
     def _memoize(self, index: int) -> None:
         value = self._stack[-1]
-        if self.memo.setdefault(index, value) is not value:
+        dropped = self.dropped and index < self.memo_size
+        if dropped or self.memo.setdefault(index, value) is not value:
             raise NotADump("its pickle defines one value twice")
         self.memo_size += 1
 
@@ -200,7 +210,7 @@ class Machine:
             raise NotADump("its pickle is malformed")
         path = f"{module}.{name}"
         if path not in _KNOWN_GLOBALS:
-            raise NotADump(f"its pickle names {path[:200]}")
+            raise NotADump(f"its pickle names {ascii(path[:200])[1:-1]}")
         self._push(Inert(path))
 
     def _new(self, cls: object, args: object) -> None:

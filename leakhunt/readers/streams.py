@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import IO, Any, BinaryIO, cast
+from typing import IO, BinaryIO, cast
 
 from leakhunt.errors import LeakhuntError
 
@@ -35,17 +35,16 @@ class Stream:
 
     Attributes:
         fault: why the bytes end before they should, or an empty string.
-        progress: called with the bytes of the file that each step took.
+        reached: called with the position in the file after each step.
     """
 
     name: str
     raw: BinaryIO
     plain: IO[bytes]
     compression: str
+    reached: Callable[[int], object]
     fault: str = ""
-    progress: Callable[[int], object] | None = None
     _read: int = 0
-    _told: int = 0
 
     def read(self) -> bytes:
         """Return the next bytes, or none at the end; damage ends the stream and is kept in ``fault``.
@@ -65,10 +64,7 @@ class Stream:
             self.fault = f"its {self.compression} data is damaged"
             return b""
         self._read += len(data)
-        if self.progress is not None:
-            at = self.raw.tell()
-            self.progress(at - self._told)
-            self._told = at
+        self.reached(self.raw.tell())
         if self.compression and self._read > max(_BOMB_BYTES, _BOMB_RATIO * self.raw.tell()):
             raise LeakhuntError(
                 f"{self.name}: unfolds to more than {_BOMB_RATIO} times its size",
@@ -85,21 +81,25 @@ class Stream:
 class Evidence:
     """One input as the user named it, which can be opened more than once; ``-`` is standard input.
 
+    What cannot be read twice is kept in an unnamed temporary file until :meth:`close`.
+
+    Args:
+        name: the input's name.
+        progress: called with the bytes of the file that were read since the last call, each byte told once.
+
     Raises:
         LeakhuntError: it does not exist, is a directory or a device, or may not be read.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, progress: Callable[[int], object] | None = None) -> None:
         self.name = "standard input" if name == "-" else name
         self._path = name
+        self._progress = progress
+        self._told = 0
         self._spool: BinaryIO | None = None
         try:
             if name == "-":
-                if sys.stdin.isatty():
-                    raise LeakhuntError(
-                        "standard input is a terminal", "pipe a snapshot into it: cat FILE | leakhunt ..."
-                    )
-                self._spool = _spool(sys.stdin.buffer)
+                self._spool = _spool(_standard_input())
                 return
             mode = os.stat(name).st_mode
             if stat.S_ISDIR(mode):
@@ -114,18 +114,14 @@ class Evidence:
         except ValueError as error:  # a NUL in the name
             raise LeakhuntError(f"{name!r}: is no file name") from error
 
-    def open(self, progress: Callable[[int], object] | None = None) -> Stream:
+    def open(self) -> Stream:
         """Open the input from its start, decompressing what is compressed.
-
-        Args:
-            progress: called with the bytes of the file that each step took.
 
         Raises:
             LeakhuntError: it may not be read, or its compression is not supported here.
         """
         try:
-            source = self._path if self._spool is None else os.dup(self._spool.fileno())
-            raw = open(source, "rb")  # noqa: SIM115 - the Stream owns it
+            raw = open(self._path if self._spool is None else os.dup(self._spool.fileno()), "rb")  # noqa: SIM115 - the Stream owns it
             raw.seek(0)
             head = raw.read(8)
             raw.seek(0)
@@ -133,9 +129,31 @@ class Evidence:
             raise LeakhuntError(f"{self.name}: {_reason(error)}") from error
         for magic, compression, modules in _COMPRESSIONS:
             if head.startswith(magic):
-                plain = _decompressor(self.name, compression, modules)(raw, "rb")
-                return Stream(self.name, raw, plain, compression, progress=progress)
-        return Stream(self.name, raw, raw, "", progress=progress)
+                try:
+                    plain = _decompressor(self.name, compression, modules)(raw, "rb")
+                except LeakhuntError:
+                    raw.close()
+                    raise
+                return Stream(self.name, raw, plain, compression, self._reached)
+        return Stream(self.name, raw, raw, "", self._reached)
+
+    def close(self) -> None:
+        """Let go of what was kept of an input that cannot be read twice."""
+        if self._spool is not None:
+            self._spool.close()
+
+    def _reached(self, position: int) -> None:
+        if self._progress is not None and position > self._told:
+            self._progress(position - self._told)
+            self._told = position
+
+
+def _standard_input() -> BinaryIO:
+    if sys.stdin is None:
+        raise LeakhuntError("standard input is closed", "name a file")
+    if sys.stdin.isatty():
+        raise LeakhuntError("standard input is a terminal", "pipe something into it: cat FILE | leakhunt ...")
+    return sys.stdin.buffer
 
 
 def _decompressor(
@@ -151,7 +169,7 @@ def _decompressor(
     )
 
 
-def _spool(source: Any) -> BinaryIO:  # noqa: ANN401 - any binary reader
+def _spool(source: IO[bytes]) -> BinaryIO:
     """Copy a stream that cannot be read twice into an unnamed temporary file."""
     spool = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the Evidence
     while chunk := source.read(_CHUNK):

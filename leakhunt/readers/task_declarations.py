@@ -1,18 +1,19 @@
-"""What a name in a source file refers to, and the tasks that the file declares; by syntax alone."""
+"""The tasks that a source file declares, by syntax alone."""
 
 from __future__ import annotations
 
 import ast
 import re
-from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Union
+from typing import TYPE_CHECKING
+
+from leakhunt.readers.names import Function, Reference, last_name, same_module
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-FunctionNode = Union[ast.FunctionDef, ast.AsyncFunctionDef]
+    from leakhunt.readers.names import FunctionNode, Names
 
 _FUNCTION_POSITION = {"add_job": 0, "enqueue": 0, "enqueue_at": 1, "enqueue_call": 0, "enqueue_in": 1}
 MAY_DECLARE = re.compile("task|actor|job", re.IGNORECASE)
@@ -27,152 +28,13 @@ _OTHER_TOOL = re.compile(
 )
 _OWN_WORD = re.compile("(?:db_)?(?:periodic_)?task|on_commit_task|scheduled_job|shared_task")
 _WORD = re.compile(f"{_OWN_WORD.pattern}|actor|job")
+_ARQ_PREFIX = {"functions": "", "cron_jobs": "cron:"}
+_BROKER_TASK = "broker.task"  # Taskiq's
 _NAME_KEYWORDS = {
     "actor": ("actor_name",),
     "add_job": ("id",),
     "scheduled_job": ("id",),
 }
-_CHAIN_LIMIT = 8
-_DOTTED = re.compile(r"[^\W\d]\w*(?:[.:][^\W\d]\w*)+")
-
-
-@dataclass(frozen=True)
-class Definition:
-    """A class or function of a source file; ``qualname`` is what Python calls ``__qualname__``."""
-
-    path: Path
-    module: str
-    qualname: str
-
-    @property
-    def name(self) -> str:
-        """The name that the statement binds."""
-        return self.qualname.rpartition(".")[2]
-
-    @property
-    def owner(self) -> str:
-        """The name of the class whose body holds the definition, or an empty string."""
-        owner = self.qualname.rpartition(".")[0].rpartition(".")[2]
-        return "" if owner == "<locals>" else owner
-
-
-@dataclass(frozen=True)
-class Function(Definition):
-    """One ``def``; ``lineno`` is its first line, the decorators included."""
-
-    lineno: int
-    last_lineno: int
-
-
-class Reference(NamedTuple):
-    """A function or class as code names it.
-
-    Attributes:
-        kind: what the name starts from: ``import`` (an imported name), ``string`` (a dotted path in a string),
-            ``local`` (a name of this file), ``self`` (an attribute of ``self``, ``cls`` or ``super()``) or
-            ``unknown`` (an attribute of anything else).
-        dotted: the name with its import undone, such as ``shop.utils.load``; the attribute alone when the start
-            is ``self`` or unknown.
-    """
-
-    kind: str
-    dotted: str
-
-
-class Names:
-    """What the names of one file stand for.
-
-    Attributes:
-        path: the file.
-        module: its dotted name.
-        imported: the modules that its import statements name.
-        star: whether it imports names that are not written down.
-    """
-
-    def __init__(self, path: Path, module: str, tree: ast.Module) -> None:
-        self.path = path
-        self.module = module
-        self.imported: set[str] = set()
-        self.star = False
-        self._imports: defaultdict[str, set[str]] = defaultdict(set)
-        self._rebound: set[str] = set()
-        for node in ast.walk(tree):
-            self._bind(node)
-
-    def origins(self, expression: ast.expr) -> tuple[str, ...]:
-        """Return what ``a.b.c`` may be, imports undone: ``("x.a.b.c",)``; empty when no name starts it."""
-        root, rest = chain(expression)
-        if not root or root == "super()":
-            return ()
-        return tuple(".".join((origin, *rest)) for origin in sorted(self._imports.get(root, {root})))
-
-    def references(self, expression: ast.expr, owner: str = "") -> Iterator[Reference]:
-        """Yield what an expression, in a method of the class ``owner``, may refer to."""
-        if isinstance(expression, ast.Constant):
-            if isinstance(expression.value, str) and _DOTTED.fullmatch(expression.value[:200]):
-                yield Reference("string", expression.value.replace(":", "."))
-            return
-        root, rest = chain(expression)
-        if owner and root in {"self", "cls", "super()"}:
-            if rest:
-                yield Reference("self" if len(rest) == 1 else "unknown", rest[-1])
-            elif root == "cls":
-                yield Reference("local", owner)
-        elif rest and (not root or root in self._rebound):
-            yield Reference("unknown", rest[-1])
-        else:
-            kind = "import" if root in self._imports else "local"
-            yield from (Reference(kind, origin) for origin in self.origins(expression))
-
-    def _bind(self, node: ast.AST) -> None:
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                top = alias.name.partition(".")[0]
-                self._imports[alias.asname or top].add(alias.name if alias.asname else top)
-                self.imported.update((alias.name, top))
-        elif isinstance(node, ast.ImportFrom):
-            origin = self._absolute(node)
-            self.imported.add(origin)
-            for alias in node.names:
-                self.star = self.star or alias.name == "*"
-                self._imports[alias.asname or alias.name].add(f"{origin}.{alias.name}".lstrip("."))
-        elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-            self._rebound.add(node.id)
-        elif isinstance(node, ast.arg):
-            self._rebound.add(node.arg)
-
-    def _absolute(self, node: ast.ImportFrom) -> str:
-        if not node.level:
-            return node.module or ""
-        parts = self.module.split(".")
-        climb = node.level - (self.path.name == "__init__.py")
-        package = parts[: max(len(parts) - climb, 0)]
-        return ".".join([*package, node.module] if node.module else package)
-
-
-def chain(expression: ast.expr) -> tuple[str, list[str]]:
-    """Split ``a.b.c`` into its first name and its attributes; the first is empty when it is no name."""
-    attributes: list[str] = []
-    while isinstance(expression, ast.Attribute) and len(attributes) < _CHAIN_LIMIT:
-        attributes.append(expression.attr)
-        expression = expression.value
-    if isinstance(expression, ast.Name):
-        return expression.id, attributes[::-1]
-    is_super = isinstance(expression, ast.Call) and last_name(expression.func) == "super"
-    return "super()" if is_super else "", attributes[::-1]
-
-
-def last_name(expression: ast.expr) -> str:
-    """Return the ``c`` of ``a.b.c`` or ``a.b.c(...)``, or an empty string."""
-    expression = expression.func if isinstance(expression, ast.Call) else expression
-    if isinstance(expression, ast.Attribute):
-        return expression.attr
-    return expression.id if isinstance(expression, ast.Name) else ""
-
-
-def same_module(one: str, other: str) -> bool:
-    """Whether two dotted names may be one module, found from different directories."""
-    return f".{one}".endswith(f".{other}") or f".{other}".endswith(f".{one}")
 
 
 @dataclass(frozen=True)
@@ -243,9 +105,18 @@ class Declarations:
         for origin in origins:
             *objects, declared = origin.split(".")
             if _QUEUE.match(origin) and _WORD.fullmatch(declared):
-                return declared
+                return _BROKER_TASK if objects[0] == "taskiq" else declared
             is_own = is_own and not (_OTHER_TOOL.fullmatch(objects[0]) or _OTHER_TOOL.fullmatch(objects[-1]))
+        if is_own and isinstance(target, ast.Attribute) and word == "task" and self._is_broker(target.value):
+            return _BROKER_TASK
         return word if is_own else ""
+
+    def _is_broker(self, owner: ast.expr) -> bool:
+        """Whether ``owner.task`` is Taskiq's: Celery has an app and Huey a huey where Taskiq has a broker."""
+        tops = {module.partition(".")[0].partition("_")[0] for module in self._names.imported}
+        return last_name(owner).lower().endswith("broker") or (
+            "taskiq" in tops and not tops & {"celery", "huey"}
+        )
 
     def _class_tasks(self, functions: Mapping[int, Function]) -> Iterator[tuple[Function, str]]:
         for qualname, node in self._classes.items():
@@ -293,15 +164,16 @@ class Declarations:
             for target, value in _assignments(node):
                 if target in {"functions", "cron_jobs"} and isinstance(value, (ast.List, ast.Tuple)):
                     for each in value.elts:
-                        yield from self._listed(each)
+                        yield from self._listed(each, target)
 
-    def _listed(self, element: ast.expr) -> Iterator[Registration]:
-        """Yield what ``f``, ``func(f, name="x")`` or ``cron(f)`` registers."""
-        if not isinstance(element, ast.Call):
-            yield from self._registrations([element], "", "functions")
-            return
-        functions = element.args[:1] or _keyword(element, "coroutine")
-        yield from self._registrations(functions, _given_name("functions", element), "functions")
+    def _listed(self, element: ast.expr, word: str) -> Iterator[Registration]:
+        """Yield what ``f``, ``func(f, name="x")`` or ``cron(f)`` registers; a path in a string is its own name."""
+        functions, name = [element], ""
+        if isinstance(element, ast.Call):
+            functions = element.args[:1] or _keyword(element, "coroutine")
+            name = _given_name(word, element)
+        dotted = "".join(map(_text, functions))
+        yield from self._registrations(functions, name or (dotted and _ARQ_PREFIX[word] + dotted), word)
 
     def _registrations(self, functions: Iterable[ast.expr], name: str, word: str) -> Iterator[Registration]:
         for function in functions:
@@ -311,6 +183,10 @@ class Declarations:
 
 def default_name(word: str, function: Function) -> str:
     """Return the name that a queue gives a task which was given none."""
+    if word in _ARQ_PREFIX:
+        return _ARQ_PREFIX[word] + function.qualname
+    if word == _BROKER_TASK:
+        return f"{function.module}:{function.name}"
     return function.name if word == "actor" else f"{function.module}.{function.name}"
 
 

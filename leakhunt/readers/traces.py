@@ -7,13 +7,14 @@ A traceback is a tuple of ``(filename, lineno)``, the most recent frame first, i
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from leakhunt.model.snapshot import Columns, Frame
 from leakhunt.readers.bulk import BulkReader, StackNumber, layout_of
 from leakhunt.readers.pickle_machine import Machine, NotADump
 
 _MAX_INT = (1 << 63) - 1
+_NO_FRAMES = (("<unknown>", 0),)  # what CPython itself writes where no Python code ran
 _MAX_FRAMES = 100_000  # what CPython 3.8 took; 3.9 and later stop at 65,535
 
 
@@ -94,9 +95,9 @@ class TraceSink:
 
     def frame_id(self, filename: object, lineno: object) -> int:
         """Number a frame; raises NotADump when it is none."""
-        if type(filename) is not str or not is_int(lineno):
+        if type(filename) is not str or type(lineno) is not int or not 0 <= lineno <= _MAX_INT:
             raise NotADump("a traceback holds something else than files and lines")
-        return self._frame_ids.setdefault((filename, cast("int", lineno)), len(self._frame_ids))
+        return self._frame_ids.setdefault((filename, lineno), len(self._frame_ids))
 
     def frames(self) -> list[Frame]:
         """Return every distinct frame, in the order of the ids."""
@@ -151,7 +152,8 @@ class TraceSink:
                 raise NotADump(f"a traceback has {len(traceback)} frames")
             if any(type(frame) is not tuple or len(frame) != 2 for frame in traceback):
                 raise NotADump("a traceback holds something else than files and lines")
-            stack = tuple([self.frame_id(filename, lineno) for filename, lineno in traceback])
+            frames = traceback or _NO_FRAMES
+            stack = tuple([self.frame_id(filename, lineno) for filename, lineno in frames])
             number = self.new_stack(stack, total_nframe)
             self._by_identity[id(traceback)] = number
             self._alive.append(traceback)

@@ -10,6 +10,7 @@ from leakhunt.model.report import Kind, Report, Table
 from leakhunt.render.text import cell, plain
 
 _SPECIAL = re.compile(r"([\\`*_\[\]|~@#]|:(?=//)|(?<=\bwww)\.)")
+_MENTION = re.compile("&#(?:64|35);")
 
 
 def render(report: Report) -> str:
@@ -54,9 +55,13 @@ def _table(table: Table) -> Iterator[str]:
 
 
 def _escape(text: str) -> str:
-    """Make text show as itself: no markup, no mention, no link."""
-    return _SPECIAL.sub(lambda match: f"&#{ord(match[1])};", html.escape(plain(text), quote=False))
+    """Make text show as itself: no markup, no link, and no mention, which GitHub finds after entities are read."""
+    return _MENTION.sub(r"\g<0>&#8203;", _entities(text))
 
 
 def _code(text: str) -> str:
-    return f"<code>{_escape(text)}</code>"
+    return f"<code>{_entities(text)}</code>"
+
+
+def _entities(text: str) -> str:
+    return _SPECIAL.sub(lambda match: f"&#{ord(match[1])};", html.escape(plain(text), quote=False))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table as Grid
 from rich.text import Text
@@ -15,6 +15,7 @@ from leakhunt.render.text import cell, plain
 
 _STYLES = {"code": "dim", "task": "cyan", "frame": "dim", "note": "dim"}
 _PLACE = "place"
+_ROOM = 30  # a narrower column breaks every name
 
 
 def render(report: Report, *, width: int, color: bool) -> str:
@@ -32,19 +33,19 @@ def render(report: Report, *, width: int, color: bool) -> str:
         legacy_windows=False,
         _environ={},
     )
-    for part in _parts(report):
+    for part in _parts(report, width):
         console.print(part)
     lines = stream.getvalue().splitlines()
     return "\n".join(line.rstrip() for line in lines).rstrip("\n") + "\n"
 
 
-def _parts(report: Report) -> Iterator[RenderableType]:
+def _parts(report: Report, width: int) -> Iterator[RenderableType]:
     yield Text(plain(report.headline), style="bold")
     yield from (Text(plain(fact), style="dim") for fact in report.facts)
     for table in report.tables:
         if table.lines:
             yield Text()
-            yield _grid(table)
+            yield _grid(table, width)
         yield from (Text(plain(note), style="dim") for note in table.notes)
     notes = [("warning: ", warning) for warning in report.warnings]
     notes += [("not read: ", f"{skipped.what}: {skipped.why}") for skipped in report.skipped]
@@ -56,18 +57,31 @@ def _parts(report: Report) -> Iterator[RenderableType]:
     yield from (Text(plain(line)) for line in report.advice)
 
 
-def _grid(table: Table) -> RenderableType:
-    """Lay out a table; the columns behind the place are told in the lines below it."""
+def _grid(table: Table, width: int) -> RenderableType:
+    """Lay out a table, or a list where there is no room; the columns behind the place are told below it."""
     place = next(at for at, column in enumerate(table.columns) if column.key == _PLACE)
     numbers = [at for at in range(place) if table.columns[at].kind is not Kind.TEXT]
+    heads = [table.columns[at].title for at in numbers]
+    rows = [[cell(table.columns[at].kind, line.cells[at]) for at in numbers] for line in table.lines]
+    places = [_place(line, place) for line in table.lines]
+    if width - sum(max(map(len, column)) + 2 for column in zip(heads, *rows)) < _ROOM:
+        return _list(heads, rows, places)
     grid = Grid(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", collapse_padding=True)
-    for at in numbers:
-        grid.add_column(table.columns[at].title, justify="right", no_wrap=True)
+    for head in heads:
+        grid.add_column(head, justify="right", no_wrap=True)
     grid.add_column(table.columns[place].title, overflow="fold")
-    for line in table.lines:
-        cells = [Text(cell(table.columns[at].kind, line.cells[at])) for at in numbers]
-        grid.add_row(*cells, _place(line, place))
+    for cells, below in zip(rows, places):
+        grid.add_row(*map(Text, cells), below)
     return grid
+
+
+def _list(heads: Sequence[str], rows: Sequence[Sequence[str]], places: Sequence[RenderableType]) -> Group:
+    """Put each row's numbers, with their headings, above its place."""
+    parts: list[RenderableType] = []
+    for cells, below in zip(rows, places):
+        parts.append(Text(", ".join(f"{head} {text}" for head, text in zip(heads, cells) if text)))
+        parts.append(Padding(below, (0, 0, 0, 2)))
+    return Group(*parts)
 
 
 def _place(line: Line, place: int) -> RenderableType:

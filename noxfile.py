@@ -1,0 +1,107 @@
+"""Sessions: tests, lint, types, readme, build by default; bench, fuzz and fixtures on demand."""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.4.15"
+nox.options.sessions = ["lint", "types", "tests", "readme", "build"]
+nox.options.reuse_existing_virtualenvs = True
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+VERSIONS = ("3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
+
+
+def group(name: str) -> list[str]:
+    """Return the requirements of one dependency group."""
+    return list(nox.project.dependency_groups(PROJECT, name))
+
+
+def found_pythons() -> list[str]:
+    """Return an interpreter for each supported version that this machine has, pyenv's among them."""
+    pyenv = os.environ.get("PYENV_ROOT", os.path.expanduser("~/.pyenv"))
+    found = []
+    for version in VERSIONS:
+        candidates = [f"python{version}", *sorted(glob.glob(f"{pyenv}/versions/{version}.*/bin/python"))]
+        works = (path for path in map(shutil.which, candidates) if path and _answers(path, version))
+        found.extend([next(works, "")])
+    return [path for path in found if path]
+
+
+def _answers(path: str, version: str) -> bool:
+    """Tell whether a command is that Python and can make environments."""
+    code = "import sys, ensurepip; print('%d.%d' % sys.version_info[:2])"
+    answer = subprocess.run([path, "-c", code], capture_output=True, text=True, check=False)
+    return answer.returncode == 0 and answer.stdout.strip() == version
+
+
+@nox.session(python=found_pythons())
+def tests(session: nox.Session) -> None:
+    """Run the tests against the built wheel, on each Python found."""
+    session.install(".", *group("test"))
+    workers = str(min(4, os.cpu_count() or 1))
+    session.run("pytest", "-n", workers, *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and format."""
+    session.install(*group("lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check types, of the package and of its tests."""
+    session.install(".", *group("types"))
+    session.run("mypy", "leakhunt", "tests", "noxfile.py")
+
+
+@nox.session
+def readme(session: nox.Session) -> None:
+    """Check that what the README shows is what the program prints; ``-- --update`` writes it anew."""
+    session.install(".")
+    session.run("python", "tests/readme.py", *session.posargs)
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Build the wheel and the source archive, and look at what is in them."""
+    session.install("build", "twine")
+    folder = Path(session.create_tmp()) / "dist"
+    shutil.rmtree(folder, ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", str(folder))
+    session.run("twine", "check", "--strict", *map(str, folder.iterdir()))
+    (wheel,) = folder.glob("*.whl")
+    listing = session.run("python", "-m", "zipfile", "-l", str(wheel), silent=True)
+    for needed in ("leakhunt/py.typed", "leakhunt/schemas/diff-1.json", "leakhunt/schemas/top-1.json"):
+        if needed not in str(listing):
+            session.error(f"{needed} is missing from the wheel")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure against the standard library, in the same run; prints ratios."""
+    session.install(".")
+    session.run("python", "tests/benchmarks/diff.py", *session.posargs)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Throw damaged snapshots at the reader for a minute; ``-- SECONDS`` for longer."""
+    session.install(".")
+    session.run("python", "tests/benchmarks/fuzz.py", *session.posargs)
+
+
+@nox.session
+def fixtures(session: nox.Session) -> None:
+    """Make the Celery fixtures anew, with a real worker on a real Redis."""
+    session.install(".", *group("fixtures"))
+    session.run("python", "fixtures/snapshots/celery/make.py", *session.posargs)

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import APP, Run, celery
+
+from leakhunt.version import __version__
+
+HERE = Path(__file__).parent
+LEAK = ["diff", *celery("callbacks"), "--source", APP, "--top", "3"]
+PYTHONS = "fixtures/snapshots/pythons"
+
+GOLDENS = {
+    "diff-callbacks.txt": LEAK,
+    "diff-callbacks.md": [*LEAK, "-f", "markdown"],
+    "diff-callbacks.csv": [*LEAK, "-f", "csv"],
+    "diff-callbacks.github": [*LEAK, "-f", "github"],
+    "diff-callbacks.json": [*LEAK, "-f", "json", "--top", "2"],
+    "diff-traceback.txt": [*LEAK[:3], *LEAK[4:], "--group-by", "traceback", "--top", "2"],
+    "diff-task.md": [*LEAK, "--group-by", "task", "-f", "markdown"],
+    "top-package-cumulative.txt": [
+        "top", f"{PYTHONS}/cp314-after.bin", "--group-by", "package", "--cumulative", "--no-default-excludes",
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GOLDENS)
+def test_output_is_the_golden_s(run: Run, name: str, request: pytest.FixtureRequest) -> None:
+    """Output of a real input is, to the byte, what was looked at and kept; --update-goldens keeps it anew."""
+    result = run(GOLDENS[name])
+    assert (result.code, result.err) == (0, "")
+    text = result.out.replace(f'"leakhunt": "{__version__}"', '"leakhunt": "VERSION"')
+    path = HERE / name
+    if request.config.getoption("--update-goldens"):
+        path.write_text(text, encoding="utf-8")
+    assert path.exists(), f"no golden {name}; look at the output, then run pytest --update-goldens"
+    assert text == path.read_text(encoding="utf-8")
+
+
+def test_every_golden_is_used() -> None:
+    """No file lies among the goldens that no test compares."""
+    found = {path.name for path in HERE.iterdir() if path.is_file() and path.suffix != ".py"}
+    assert found == set(GOLDENS)
