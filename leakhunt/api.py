@@ -16,7 +16,7 @@ from leakhunt.analysis.grouping import CUMULATIVE_GROUPINGS, GROUPINGS, Sites
 from leakhunt.analysis.mapping import map_paths
 from leakhunt.analysis.modules import ModuleNames, shared_root
 from leakhunt.errors import LeakhuntError
-from leakhunt.model.snapshot import Frame, Skipped, Snapshot
+from leakhunt.model.snapshot import Columns, Frame, Skipped, Snapshot
 from leakhunt.model.statistics import DiffResult, Settings, SnapshotInfo, Statistic, StatisticDiff, TopResult
 from leakhunt.readers.dump import read_dump
 from leakhunt.readers.source import SourceTree
@@ -198,12 +198,17 @@ def _info(snapshot: Snapshot) -> SnapshotInfo:
         path=snapshot.path,
         blocks=snapshot.blocks,
         size=snapshot.size,
-        tracebacks=len(set(snapshot.rows.stacks)),
+        tracebacks=_tracebacks(snapshot.rows),
         traceback_limit=snapshot.traceback_limit,
         python=python_of(snapshot),
         capture=snapshot.capture,
         partial=snapshot.partial,
     )
+
+
+def _tracebacks(rows: Columns) -> int:
+    """Count the distinct stacks; in one domain, each has one row."""
+    return len(rows.stacks) if len(set(rows.domains)) < 2 else len(set(rows.stacks))
 
 
 def _statistic(row: StatisticDiff) -> Statistic:

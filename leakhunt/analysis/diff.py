@@ -194,6 +194,8 @@ class Ranker:
         return Totals(*new, new[0] - old[0], new[1] - old[1], rows)
 
     def _hidden(self) -> Totals:
+        if all(map(all, self._wanted)):
+            return Totals(0, 0)
         unwanted = [[not want for want in flags] for flags in self._wanted]
         sites: set[int] = set()
         for where, flags in zip(self._row_sites, unwanted):

@@ -133,6 +133,8 @@ def kept(snapshot: Snapshot, filters: Filters) -> Sequence[bool]:
         if not patterns:
             continue
         frames = matching_frames(snapshot, patterns)
+        if not (frames or wanted):
+            continue
         if every_frame:
             apart = frames.isdisjoint
             result = [keep and apart(stack) is not wanted for keep, stack in zip(result, stacks)]

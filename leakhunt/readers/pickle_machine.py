@@ -69,6 +69,8 @@ class Machine:
         window: the bytes.
         memo: the values the pickle may refer to again.
         memo_size: how many values it has memoized, those dropped by bulk reading included.
+        dropped: whether bulk reading dropped any.
+        new_tuples: memo indexes of the tuples memoized since bulk reading looked last.
         traces: the sink, once the list of traces has begun.
     """
 
@@ -77,6 +79,7 @@ class Machine:
         self.memo: dict[int, Any] = {}
         self.memo_size = 0
         self.dropped = False
+        self.new_tuples: list[int] = []
         self.traces: Sink | None = None
         self._new_sink = new_sink
         self._stack: list[Any] = []
@@ -181,6 +184,8 @@ class Machine:
         if dropped or self.memo.setdefault(index, value) is not value:
             raise NotADump("its pickle defines one value twice")
         self.memo_size += 1
+        if type(value) is tuple:
+            self.new_tuples.append(index)
 
     def _text(self, size: int) -> None:
         if size > _MAX_TEXT:
