@@ -18,6 +18,7 @@ from leakhunt.units import format_size
 
 
 @click.command(
+    short_help="What grew between snapshots, and which task grew it.",
     epilog="""\b
 Examples:
   leakhunt diff fixtures/snapshots/celery/global_list/before.bin.xz \\

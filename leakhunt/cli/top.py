@@ -16,6 +16,7 @@ from leakhunt.present import document, top_report
 
 
 @click.command(
+    short_help="What is in one snapshot.",
     epilog="""\b
 Examples:
   leakhunt top fixtures/snapshots/celery/global_list/after.bin.xz

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from leakhunt.readers.pickle_machine import NotADump
+from leakhunt.readers.pickle_machine import MemoDropped, NotADump
 
 if TYPE_CHECKING:
     from leakhunt.readers.pickle_machine import Machine
@@ -151,8 +151,10 @@ class _OurStream(pickle.Unpickler):
         self._buffer.seek(0)
         try:
             values: list[Any] = self.load()
-        except pickle.UnpicklingError:
-            raise NotADump("its pickle refers to a value it does not hold") from None
+        except (
+            pickle.UnpicklingError
+        ):  # an index that we did not give it: the machine knows what to make of that
+            raise MemoDropped from None
         return values
 
 
@@ -184,8 +186,8 @@ class BulkReader:
         machine = self._machine
         for index in machine.new_tuples:
             if (
-                index < machine.window.offset
-            ):  # a memo as large as a stranger's index would not fit into memory
+                index < machine.memo_size
+            ):  # the unpickler's memo is an array, and a stranger's index may be huge
                 self._gather(index)
         machine.new_tuples.clear()
         while self._take_known() or self._take_defining():
@@ -265,10 +267,7 @@ class BulkReader:
         self._opcodes.clear()
         self._waiting = 0
         width = self._layout.width
-        try:
-            deque(map(list.append, values[1::width], values[::width]), 0)
-        except TypeError:
-            raise NotADump("a trace refers to something that is no traceback") from None
+        deque(map(list.append, values[1::width], values[::width]), 0)
         blocks = len(values) // width
         self.blocks += blocks
         self._unflushed += blocks

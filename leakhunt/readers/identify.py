@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 
 _MAGIC: tuple[tuple[bytes, str], ...] = (
@@ -59,7 +60,7 @@ def _text_or_binary(head: bytes) -> str:
     if b"\0" in head:
         return "binary data of an unknown kind"
     try:
-        text = head[: len(head) - 4 if len(head) > 64 else None].decode()
+        text = codecs.getincrementaldecoder("utf-8")().decode(head)  # a last letter may be cut
     except UnicodeDecodeError:
         return "binary data of an unknown kind"
     return "JSON" if _JSON.match(text) else "text"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from leakhunt.model.task import TaskRef
-from leakhunt.readers import source
+from leakhunt.readers import source_files, source_project
 from leakhunt.readers.source import SourceTree
 
 if TYPE_CHECKING:
@@ -333,7 +333,7 @@ MODULES = {
         {
             "shop/t.py": "from .helpers import leaf\nasync def one(ctx): leaf()\nclass WorkerSettings:\n    functions = [one]\n"
         },
-        "shop.t.one",
+        "one",
     ),
     "an override in a third file": (
         {
@@ -394,13 +394,13 @@ def test_a_listing_that_is_cut_proves_nothing(tmp_path: Path, monkeypatch: pytes
     """With files unlisted, no task can be the only one."""
     files = {"m.py": LEAF + TASK.format("leaf()", "..."), "n.py": ""}
     assert reaching_name(tmp_path, files) == "m.one"
-    monkeypatch.setattr(source, "MAX_FILES", 1)
+    monkeypatch.setattr(source_files, "MAX_FILES", 1)
     assert reaching_name(tmp_path, files) is None
 
 
 def test_a_name_in_too_many_files_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A name that very many files hold is not followed, and that is reported."""
-    monkeypatch.setattr(source, "MAX_MENTIONING", 2)
+    monkeypatch.setattr(source_project, "MAX_MENTIONING", 2)
     files = {"m.py": LEAF + TASK.format("leaf()", "..."), "a.py": "# leaf\n", "b.py": "# leaf\n"}
     for name, text in files.items():
         (tmp_path / name).write_text(text, encoding="utf-8")

@@ -9,7 +9,7 @@ from typing import Callable, Optional
 import pytest
 
 from leakhunt.model.snapshot import Skipped
-from leakhunt.readers import source
+from leakhunt.readers import source_files
 from leakhunt.readers.source import SourceTree
 
 Writer = Callable[..., None]
@@ -273,20 +273,40 @@ DECLARED = {
         "from huey.contrib.djhuey import on_commit_task\n@on_commit_task()\ndef f(): ...\n",
         "m.f",
     ),
-    "arq": ("async def f(ctx): ...\nclass WorkerSettings:\n    functions = [f]\n", "m.f"),
+    "arq": ("async def f(ctx): ...\nclass WorkerSettings:\n    functions = [f]\n", "f"),
+    "arq method": (
+        "class Jobs:\n    async def f(ctx): ...\nclass WorkerSettings:\n    functions = [Jobs.f]\n",
+        "Jobs.f",
+    ),
+    "arq path": ("async def f(ctx): ...\nclass WorkerSettings:\n    functions = ['m.f']\n", "m.f"),
     "arq func": (
         "from arq import func\nasync def f(ctx): ...\nclass Settings:\n    functions = [func(f, name='x')]\n",
         "x",
     ),
     "arq cron": (
         "async def f(ctx): ...\nclass MyWorkerSettings:\n    cron_jobs: list = [cron(f, hour=1)]\n",
-        "m.f",
+        "cron:f",
     ),
     "arq cron by keyword": (
         "async def f(ctx): ...\nclass WorkerSettings:\n    cron_jobs = (cron(coroutine=f),)\n",
-        "m.f",
+        "cron:f",
     ),
-    "taskiq": ("@broker.task\nasync def f(): ...\n", "m.f"),
+    "arq cron by path": (
+        "async def f(ctx): ...\nclass WorkerSettings:\n    cron_jobs = [cron('m.f')]\n",
+        "cron:m.f",
+    ),
+    "arq cron named": (
+        "async def f(ctx): ...\nclass WorkerSettings:\n    cron_jobs = [cron(f, name='x')]\n",
+        "x",
+    ),
+    "taskiq": ("@broker.task\nasync def f(): ...\n", "m:f"),
+    "taskiq with a result": ("@shop.redis_broker.task(retry=True)\nasync def f(): ...\n", "m:f"),
+    "taskiq by import": (
+        "from taskiq_redis import ListQueueBroker\nq = ListQueueBroker()\n@q.task\nasync def f(): ...\n",
+        "m:f",
+    ),
+    "taskiq shared": ("import taskiq\n@taskiq.async_shared_broker.task\nasync def f(): ...\n", "m:f"),
+    "taskiq called": ("async def f(): ...\ntask = broker.task(f)\n", "m:f"),
     "taskiq named": ("@broker.task(task_name='x')\nasync def f(): ...\n", "x"),
     "apscheduler": ("@sched.scheduled_job('interval', minutes=3)\ndef f(): ...\n", "m.f"),
     "apscheduler id": ("@sched.scheduled_job('cron', id='x')\ndef f(): ...\n", "x"),
@@ -415,25 +435,30 @@ def test_a_task_is_named_for_the_package_of_its_file(
 
 
 REGISTERED_ELSEWHERE = {
-    "arq": "from arq import cron\nfrom shop.jobs import f\nclass WorkerSettings:\n    functions = [f]\n",
-    "arq in the package": "from .jobs import f as g\nclass WorkerSettings:\n    functions = [g]\n",
-    "arq by module": "from . import jobs\nclass WorkerSettings:\n    functions = [jobs.f]\n",
-    "arq by path": "class WorkerSettings:\n    functions = ['shop.jobs.f']\n",
-    "through the package": "from shop import f\nqueue.enqueue(f)\n",
-    "rq": "import shop.jobs\ndef view(): queue.enqueue(shop.jobs.f)\n",
-    "rq renamed": "import shop.jobs as j\ndef view(): queue.enqueue(j.f)\n",
-    "rq from above": "import project.shop.jobs as j\ndef view(): queue.enqueue(j.f)\n",
-    "apscheduler": "from shop.jobs import f\nscheduler.add_job(f)\n",
-    "apscheduler by path": "scheduler.add_job('shop.jobs:f')\n",
-    "celery": "from shop.jobs import f\ntask = app.task(f)\n",
+    "arq": (
+        "from arq import cron\nfrom shop.jobs import f\nclass WorkerSettings:\n    functions = [f]\n",
+        "f",
+    ),
+    "arq in the package": ("from .jobs import f as g\nclass WorkerSettings:\n    functions = [g]\n", "f"),
+    "arq by module": ("from . import jobs\nclass WorkerSettings:\n    functions = [jobs.f]\n", "f"),
+    "arq by path": ("class WorkerSettings:\n    functions = ['shop.jobs.f']\n", "shop.jobs.f"),
+    "through the package": ("from shop import f\nqueue.enqueue(f)\n", "shop.jobs.f"),
+    "rq": ("import shop.jobs\ndef view(): queue.enqueue(shop.jobs.f)\n", "shop.jobs.f"),
+    "rq renamed": ("import shop.jobs as j\ndef view(): queue.enqueue(j.f)\n", "shop.jobs.f"),
+    "rq from above": ("import project.shop.jobs as j\ndef view(): queue.enqueue(j.f)\n", "shop.jobs.f"),
+    "apscheduler": ("from shop.jobs import f\nscheduler.add_job(f)\n", "shop.jobs.f"),
+    "apscheduler by path": ("scheduler.add_job('shop.jobs:f')\n", "shop.jobs.f"),
+    "celery": ("from shop.jobs import f\ntask = app.task(f)\n", "shop.jobs.f"),
 }
 
 
-@pytest.mark.parametrize("text", REGISTERED_ELSEWHERE.values(), ids=REGISTERED_ELSEWHERE)
-def test_a_function_can_be_made_a_task_by_another_file(tmp_path: Path, write: Writer, text: str) -> None:
+@pytest.mark.parametrize(("text", "name"), REGISTERED_ELSEWHERE.values(), ids=REGISTERED_ELSEWHERE)
+def test_a_function_can_be_made_a_task_by_another_file(
+    tmp_path: Path, write: Writer, text: str, name: str
+) -> None:
     """A registration in another file of the tree is followed through its imports."""
     write({"shop/__init__.py": "", "shop/jobs.py": "def f(ctx):\n    return 1\n", "shop/worker.py": text})
-    assert task_at(tmp_path, "shop/jobs.py", 2) == ("shop.jobs.f", 1, 2)
+    assert task_at(tmp_path, "shop/jobs.py", 2) == (name, 1, 2)
 
 
 @pytest.mark.parametrize(
@@ -491,7 +516,7 @@ def test_a_listing_that_is_cut_says_so(
     tmp_path: Path, write: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Files beyond the limit are not listed, and the limit is reported once."""
-    monkeypatch.setattr(source, "MAX_FILES", 2)
+    monkeypatch.setattr(source_files, "MAX_FILES", 2)
     write({"a.py": "", "b.py": "", "c.py": "", "sub/d.py": ""})
     tree = SourceTree([tmp_path, tmp_path / "sub"], [])
     assert [bool(tree.locate(name)) for name in ("a.py", "b.py", "c.py", "d.py")] == [
@@ -505,7 +530,7 @@ def test_a_listing_that_is_cut_says_so(
 
 def test_a_huge_directory_is_cut(tmp_path: Path, write: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A tree with too many entries of any kind is listed in part, and that is reported."""
-    monkeypatch.setattr(source, "MAX_ENTRIES", 3)
+    monkeypatch.setattr(source_files, "MAX_ENTRIES", 3)
     write(dict.fromkeys([f"{number}.txt" for number in range(9)], ""))
     tree = SourceTree([tmp_path], [])
     assert tree.locate("m.py") is None
@@ -514,7 +539,7 @@ def test_a_huge_directory_is_cut(tmp_path: Path, write: Writer, monkeypatch: pyt
 
 def test_a_file_too_large_is_skipped(tmp_path: Path, write: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file over the limit has no lines, functions or tasks, and is reported once."""
-    monkeypatch.setattr(source, "MAX_FILE_BYTES", 20)
+    monkeypatch.setattr(source_files, "MAX_FILE_BYTES", 20)
     write({"m.py": "@app.task\ndef f():\n    return 1\n"})
     tree = SourceTree([tmp_path], ["m.py"])
     assert (tree.line("m.py", 2), tree.function_at("m.py", 2), tree.task_at("m.py", 2)) == (None, None, None)
