@@ -25,7 +25,7 @@ Examples:
                 fixtures/snapshots/celery/global_list/after.bin.xz \\
                 --source fixtures/snapshots/celery/app
   leakhunt diff before.bin after.bin later.bin --group-by task --format json
-  leakhunt diff old.bin new.bin --map /srv/releases/41=/srv/app --fail-over 10MiB"""
+  leakhunt diff old.bin new.bin --map /srv/releases/41=/srv/app --fail-over 10MiB""",
 )
 @click.argument("snapshots", nargs=-1, required=True, metavar="BEFORE AFTER [LATER]...")
 @selection(SORTS_DIFF)

@@ -21,7 +21,7 @@ from leakhunt.present import document, top_report
 Examples:
   leakhunt top fixtures/snapshots/celery/global_list/after.bin.xz
   leakhunt top fixtures/snapshots/pythons/cp314.bin --group-by package --cumulative
-  zcat now.bin.gz | leakhunt top - --format json"""
+  zcat now.bin.gz | leakhunt top - --format json""",
 )
 @click.argument("snapshot", metavar="SNAPSHOT")
 @selection(SORTS_TOP)
