@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _FLUSH_BLOCKS = 1 << 20
 _LOAD_BYTES = 1 << 18
+_LONGEST = 1 << 17  # bytes of frames in one trace
 _FRAME_END = b"\x86\x94"
 _INT_SIZES = {ord("K"): 2, ord("M"): 3, ord("J"): 5}
 _REF_SIZES = {ord("h"): 2, ord("j"): 5}
@@ -235,7 +236,7 @@ class BulkReader:
         if head is None:
             return False
         frames, closing = head.end(), b"t\x94"
-        end = data.find(_FRAME_END + closing, frames)
+        end = data.find(_FRAME_END + closing, frames, frames + _LONGEST) if head[2] else -1
         if not head[2]:  # up to three frames need no mark, and other opcodes close them
             short = _SHORT.match(data, frames)
             if short is None:

@@ -15,7 +15,7 @@ from typing import IO, BinaryIO, cast
 from leakhunt.errors import LeakhuntError
 
 _CHUNK = 1 << 18
-_BOMB_BYTES = 256 << 20
+_BOMB_BYTES = 32 << 20
 _BOMB_RATIO = 250
 
 

@@ -15,6 +15,10 @@ from leakhunt.readers.pickle_machine import Machine, NotADump
 
 _MAX_INT = (1 << 63) - 1
 _NO_FRAMES = (("<unknown>", 0),)  # what CPython itself writes where no Python code ran
+_PATIENCE, _RETRY = (
+    8,
+    64,
+)  # where traces have a form that bulk reading does not know, it is tried now and then
 _MAX_FRAMES = 100_000  # what CPython 3.8 took; 3.9 and later stop at 65,535
 
 
@@ -38,6 +42,7 @@ class TraceSink:
         self._others: dict[tuple[int, int], list[int]] = {}  # of other domains: size and count
         self._bulk: BulkReader | None = None
         self._use_bulk = bulk
+        self._misfits = 0  # how often in a row bulk reading took nothing
         self._blocks = 0
 
     @property
@@ -79,7 +84,12 @@ class TraceSink:
             if layout is None:
                 return
             self._bulk = BulkReader(self, machine, layout)
-        self._bulk.read()
+        self._misfits += 1
+        if self._misfits <= _PATIENCE or self._misfits % _RETRY == 0:
+            before = self._bulk.blocks
+            self._bulk.read()
+            if self._bulk.blocks > before:
+                self._misfits = 0
 
     def recall(self, index: int) -> object | None:
         """Return what bulk reading memoized at an index, as far as it kept it."""

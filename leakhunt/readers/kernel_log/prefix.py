@@ -1,0 +1,285 @@
+"""What stands in front of a kernel's words: stamps, names, levels, in any order and number."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import lru_cache
+
+from leakhunt.readers.kernel_log.months import MONTHS
+from leakhunt.readers.kernel_log.stamps import Stamp, Wall, clock_of, iso_wall, micro_of
+
+_MOST_PREFIXES = 16
+
+
+_FRACTION = r"(?:[.,](\d{1,9}))?"
+_ISO = re.compile(
+    r"(?:\w{2,12}\.? )?(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)" + _FRACTION
+    + r"(?: ?(Z\b|[+-]\d\d:?\d\d)| ([A-Z]{3,5})(?= ))?(?::? |$)"
+)  # fmt: skip
+_BRACKET_ISO = re.compile(
+    r"\[(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)" + _FRACTION
+    + r"(?: ?(Z|[+-]\d\d:?\d\d))?()[^\]\n]{0,80}\] ?"
+)  # fmt: skip
+_SYSLOG = re.compile(
+    r"(\w{1,6}\.?) {1,2}(\d{1,2}) (?:(\d{4}) )?(\d\d):(\d\d):(\d\d)" + _FRACTION + r"(?: (\d{4}))?:? "
+)
+_CTIME = re.compile(
+    r"\[(?:[^\d\]\s]{1,8}\.? +)?([^\d\]\s]{1,8}\.?|\d{1,2}[月월]) +(\d{1,2})\.? (\d\d):(\d\d):(\d\d)"
+    + _FRACTION + r" (\d{4})\] ?"
+)  # fmt: skip
+_CTIME_DAY_FIRST = re.compile(
+    r"\[(?:[^\d\]\s]{1,8}\.? +)?(\d{1,2})\.? ([^\d\]\s]{1,8}\.?) (\d\d):(\d\d):(\d\d)" + _FRACTION
+    + r" (\d{4})\] ?"
+)  # fmt: skip
+_RELTIME = re.compile(r"\[([^\d\]\s]{1,8})(\d{1,2}) (\d\d):(\d\d)\] ")
+_MONOTONIC = re.compile(r"\[ *(\d{1,12}\.\d{3,9})(?:\*| *<[ *+\d.]{1,24}>)?\](?:\[ *([TC]\d{1,10})\])? ?")
+_DELTA = re.compile(r"\[(?:<[ \d.]{1,24}>| *\+\d{1,8}\.\d{1,9})\] ?")
+_CALLER = re.compile(r"\[ *([TC]\d{1,10})\] ?")
+_POD_PREFIX = re.compile(r"\[[\w.-]{1,80}/[\w./-]{1,200}\] ")
+_LEVEL = re.compile(r"<\d{1,3}>(?:1 (?=\d{4}-))?")
+_UNIX = re.compile(r"(\d{9,11}\.\d{3,9}) (?=\S)")
+_KMSG = re.compile(r"(\d{1,4}),(\d{1,20}),(\d{1,20}),([^;\s]{0,120});")
+_CRI = re.compile(r"(?:stdout|stderr) [FP](?::\w{1,16})? ")
+_FACILITY = re.compile(r"(?:kern|user|daemon|syslog|auth|local\d) {0,3}:\w{2,6} {0,3}: ")
+_KLOG = re.compile(r"[IWEF](\d\d)(\d\d) (\d\d):(\d\d):(\d\d)\.(\d{6}) +\d{1,10} [\w.-]{1,80}:\d{1,6}\] ")
+_DROPPED = re.compile(r"\*\* (\d{1,12}) printk messages dropped \*\* ?(?=\S)")
+_COMPOSE = re.compile(r"[\w.-]{1,120} +\| ")
+_GUEST = re.compile(r"(?:\w{1,4}\(\d{1,3}\) )?[\w:+-]{1,40} - Guest: ")
+_REPEATED = re.compile(r"message repeated \d{1,9} times: \[ ?")
+_KERNEL = re.compile(r"kernel: ?")
+_HOST_TAG = re.compile(r"([^\s:\[\]|]{1,255}) ([\w./()@-]{1,80})(?:\[\d{1,10}\])?: ")
+_RFC5424 = re.compile(r"(\S{1,255}) (\S{1,48}) (\S{1,128}) (\S{1,32}) (?:-|\[[^\]]{0,400}\]) ?")
+_TAG = re.compile(r"([\w./()@-]{1,80})\[\d{1,10}\]: ")
+_MIDWAY = re.compile(r"\[ *(\d{1,12}\.\d{6})\](?:\[ *([TC]\d{1,10})\])? (?=\S)")
+_REACH = 300
+
+
+class _Reader:
+    """Takes prefixes off one line."""
+
+    __slots__ = (
+        "at",
+        "caller",
+        "dropped",
+        "host",
+        "kernel",
+        "monotonic",
+        "rfc",
+        "sequence",
+        "tag",
+        "text",
+        "wall",
+    )
+
+    def __init__(self, text: str, stamp: Stamp) -> None:
+        self.text = text
+        self.at = 0
+        self.rfc = False
+        self.wall, self.monotonic, self.caller, self.host = stamp[:4]
+        self.kernel, self.tag, self.dropped, _, self.sequence = stamp[4:]
+
+    def run(self) -> None:
+        """Take all there are."""
+        for _ in range(_MOST_PREFIXES):
+            if not self.step():
+                break
+
+    def stamp(self) -> Stamp:
+        """Return what was taken."""
+        said = (self.kernel, self.tag, self.dropped, None, self.sequence)
+        return Stamp(self.wall, self.monotonic, self.caller, self.host, *said)
+
+    def take(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
+        """Match a pattern here and step over it."""
+        match = pattern.match(self.text, self.at)
+        if match:
+            self.at = match.end()
+        return match
+
+    def step(self) -> bool:
+        """Take one prefix; tells whether there was one."""
+        if self.at >= len(self.text):
+            return False
+        for try_one in _BY_FIRST.get(self.text[self.at], _REST):  # noqa: SIM110 - any() costs as much again
+            if try_one(self):
+                return True
+        return False
+
+    def bracket(self) -> bool:
+        """Take what stands in brackets."""
+        if match := self.take(_MONOTONIC):
+            self.monotonic = float(match[1])
+            self.caller = match[2] or self.caller
+            self.kernel = True
+            return True
+        if match := self.take(_CALLER):
+            self.caller = match[1]
+            return True
+        if match := self.take(_BRACKET_ISO):
+            self.stamped(iso_wall(match))
+            return True
+        if self.take(_DELTA) or self.take(_POD_PREFIX):
+            return True
+        return self.calendar()
+
+    def calendar(self) -> bool:
+        """Take a stamp of ``dmesg -T`` or ``-e``, in any language."""
+        for pattern, month, day in ((_CTIME, 1, 2), (_CTIME_DAY_FIRST, 2, 1)):
+            match = pattern.match(self.text, self.at)
+            if match and (number := MONTHS.get(match[month].lower().rstrip("."))):
+                self.at = match.end()
+                self.kernel = True
+                micro = micro_of(match[6])
+                self.stamped(Wall(int(match[7]), number, int(match[day]), *clock_of(match, 3), micro))
+                return True
+        match = _RELTIME.match(self.text, self.at)
+        if match and (number := MONTHS.get(match[1].lower())):
+            self.at = match.end()
+            self.kernel = True
+            self.stamped(Wall(None, number, int(match[2]), int(match[3]), int(match[4]), resolution=60.0))
+            return True
+        return False
+
+    def level(self) -> bool:
+        """Take ``<4>``; RFC 5424 opens with it too."""
+        match = self.take(_LEVEL)
+        if match:
+            self.rfc = match[0].endswith(" ")
+        return match is not None
+
+    def number(self) -> bool:
+        """Take what begins with a digit."""
+        if match := self.take(_ISO):
+            self.stamped(iso_wall(match))
+            return self.named()
+        if match := self.take(_KMSG):
+            self.kernel = self.kernel or int(match[1]) < 8
+            self.sequence = int(match[2])
+            self.monotonic = int(match[3]) / 1e6
+            for item in match[4].split(","):
+                if item.startswith("caller="):
+                    self.caller = item[len("caller=") :]
+            return True
+        if match := self.take(_UNIX):
+            self.stamped(Wall(unix=float(match[1]), resolution=1e-6))
+            return self.named()
+        return False
+
+    def stamped(self, wall: Wall) -> None:
+        """Keep the outermost stamp, unless an inner one says more."""
+        if self.wall is None or (
+            self.wall.offset is None and self.wall.unix is None and wall.offset is not None
+        ):
+            self.wall = wall
+
+    def named(self) -> bool:
+        """Take the host and the program behind a log's stamp."""
+        if self.rfc:
+            self.rfc = False
+            if match := self.take(_RFC5424):
+                self.host = match[1] if match[1] != "-" else None
+                self.tag = match[2]
+                self.kernel = self.kernel or match[2] == "kernel"
+                return True
+        if self.take(_KERNEL):
+            self.kernel, self.tag = True, "kernel"
+        elif self.text.startswith(("stdout ", "stderr "), self.at):
+            pass
+        elif match := self.take(_HOST_TAG):
+            self.host = self.host or match[1]
+            self.tag = match[2]
+            self.kernel = self.kernel or match[2] == "kernel"
+        elif match := self.take(_TAG):
+            self.tag = match[1]
+        elif match := _HOST_MONOTONIC.match(self.text, self.at):
+            self.host = self.host or match[1]
+            self.at = match.end(1) + 1
+        return True
+
+    def word(self) -> bool:
+        """Take what begins with a letter."""
+        if self.kernel and self.monotonic is not None and self.host is not None:
+            return False  # the kernel has begun to speak
+        if self.take(_KERNEL):
+            self.kernel, self.tag = True, self.tag or "kernel"
+            return True
+        match = _SYSLOG.match(self.text, self.at)
+        if match and (number := MONTHS.get(match[1].lower().rstrip("."))):
+            self.at = match.end()
+            year = match[3] or match[8]
+            micro = micro_of(match[7])
+            resolution = 1e-6 if match[7] else 1.0
+            moment = (int(match[2]), *clock_of(match, 4), micro)
+            self.stamped(Wall(int(year) if year else None, number, *moment, resolution=resolution))
+            return self.named()
+        if match := self.take(_ISO):  # the name of a weekday first
+            self.stamped(iso_wall(match))
+            return self.named()
+        return self.take(_KLOG) is not None or self.quiet_word()
+
+    def quiet_word(self) -> bool:
+        """Take a prefix that says nothing."""
+        if (
+            self.monotonic is not None
+            and self.host is None
+            and (match := _HOST_KERNEL.match(self.text, self.at))
+        ):
+            self.host, self.kernel, self.tag = match[1], True, "kernel"
+            self.at = match.end()
+            return True
+        return any(self.take(pattern) for pattern in (_CRI, _FACILITY, _COMPOSE, _GUEST, _REPEATED))
+
+    def star(self) -> bool:
+        """Take the kernel's note that it dropped messages."""
+        match = self.take(_DROPPED)
+        if match:
+            self.dropped += int(match[1])
+            self.kernel = True
+        return match is not None
+
+    def blank(self) -> bool:
+        """Take spaces in front of a further prefix or of the text."""
+        self.at += 1
+        return True
+
+
+_HOST_MONOTONIC = re.compile(r"([^\s:\[\]|]{1,255}) (?=\[ *\d{1,12}\.\d{3,9}\])")
+_HOST_KERNEL = re.compile(r"([^\s:\[\]|]{1,255}) kernel: ?")
+
+_Step = Callable[[_Reader], bool]
+_BY_FIRST: dict[str, tuple[_Step, ...]] = {
+    "[": (_Reader.bracket,),
+    "<": (_Reader.level,),
+    "*": (_Reader.star,),
+    " ": (_Reader.blank,),
+    "\t": (_Reader.blank,),
+    "\x1e": (_Reader.blank,),
+    **dict.fromkeys("0123456789", (_Reader.number, _Reader.word)),
+}
+_REST: tuple[_Step, ...] = (_Reader.word,)
+
+
+def strip(text: str) -> tuple[Stamp, str]:
+    """Take all prefixes off a line: what they say, and the text that remains."""
+    end = text.find(" kernel: ", 0, _REACH) + len(" kernel: ")
+    stamp = _strip_head(text[:end]) if end >= len(" kernel: ") else None
+    reader = _Reader(text, stamp or Stamp())
+    reader.at = end if stamp else 0  # lines of one second open alike
+    reader.run()
+    text = text[reader.at :]
+    if reader.monotonic is None and (
+        match := _MIDWAY.search(text, 0, _REACH)
+    ):  # a console's text, then the kernel's
+        reader.monotonic = float(match[1])
+        reader.caller = match[2] or reader.caller
+        text = text[match.end() :]
+    return reader.stamp(), text
+
+
+@lru_cache(maxsize=64)
+def _strip_head(text: str) -> Stamp | None:
+    """Read a log's own prefix, up to the kernel's name; None where that is not all there is."""
+    reader = _Reader(text, Stamp())
+    reader.run()
+    return reader.stamp() if reader.at == len(text) and reader.kernel else None

@@ -1,0 +1,167 @@
+"""From stamps to moments: years, zones and boot times that the log does not say are found where that can be done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta, timezone, tzinfo
+from typing import NamedTuple
+
+from leakhunt.model.oom import OomKill
+from leakhunt.readers.kernel_log.stamps import Stamp, Wall
+
+UTC = timezone.utc
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FALL_BACK_S = 5.0  # lines of one boot may be out of order by less
+_LATE_S = 35.0  # how late a syslog daemon was seen to stamp in a real out-of-memory minute
+_MONOTONIC_ONLY_S = 2.0
+
+
+class Moment(NamedTuple):
+    """A time in UTC, how far off it may be, and the boot it lies in."""
+
+    when: datetime | None
+    uncertainty_s: float | None
+    boot_number: int
+
+
+@dataclass
+class _Boot:
+    """What is known of one boot of one host."""
+
+    number: int
+    base: datetime | None = None  # the earliest wall - monotonic
+    latest: datetime | None = None
+    resolution: float = 1.0
+    pairs: int = 0
+    monotonic: float = 0.0
+    boot_id: str | None = None
+
+
+@dataclass
+class Clock:
+    """Places the stamps of one source.
+
+    Attributes:
+        tz: the zone of stamps without one.
+        reference: a moment that no line can lie behind, such as the file's last change; it tells the year.
+        boot_time: when the machine was started, where the user knows.
+    """
+
+    tz: tzinfo = UTC
+    reference: datetime | None = None
+    boot_time: datetime | None = None
+    first: datetime | None = None
+    last: datetime | None = None
+    _boots: dict[str | None, _Boot] = field(default_factory=dict)
+    _all: list[_Boot] = field(default_factory=list)
+
+    def note(self, stamp: Stamp) -> None:
+        """Learn from a line's stamp; lines are noted in the order of the source."""
+        when = self._wall(stamp.wall)[0] if stamp.wall else None
+        if when is not None:
+            self.first = when if self.first is None or when < self.first else self.first
+            self.last = when if self.last is None or when > self.last else self.last
+        if stamp.monotonic is None:
+            return
+        boot = self._boot(stamp)
+        boot.monotonic = stamp.monotonic
+        if when is None or stamp.wall is None or not stamp.kernel:
+            return
+        try:
+            base = when - timedelta(seconds=stamp.monotonic)
+        except OverflowError:
+            return
+        boot.pairs += 1
+        if boot.base is None or base < boot.base:
+            boot.base = base
+            boot.resolution = stamp.wall.resolution
+        if boot.latest is None or base > boot.latest:
+            boot.latest = base
+
+    def place(self, stamp: Stamp) -> Moment:
+        """Say when a noted line was written by the kernel, as well as is known by now."""
+        known = self._boots.get(stamp.host)
+        number = known.number if known else 0
+        if stamp.monotonic is not None and known is not None and known.base is not None:
+            lateness = (known.latest - known.base).total_seconds() if known.latest else 0.0
+            doubt = min(lateness, _LATE_S) if known.pairs > 1 else 0.0
+            when = _later(known.base, stamp.monotonic)
+            return Moment(when, known.resolution + doubt, number)
+        if stamp.wall is not None:
+            when, doubt = self._wall(stamp.wall)
+            if when is not None:
+                return Moment(when, doubt, number)
+        if stamp.monotonic is not None and self.boot_time is not None and number == 0:
+            return Moment(_later(self.boot_time, stamp.monotonic), _MONOTONIC_ONLY_S, number)
+        return Moment(None, None, number)
+
+    def refine(self, kill: OomKill) -> OomKill:
+        """Place a kill again, now that the whole source is read."""
+        if kill.monotonic is None or kill.boot_number >= len(self._all):
+            return kill
+        boot = self._all[kill.boot_number]
+        when = _later(boot.base, kill.monotonic) if boot.base else None
+        return kill if when is None else replace(kill, when=when)
+
+    @property
+    def boots(self) -> tuple[datetime | None, ...]:
+        """When each boot began, or None where nothing tells."""
+        return tuple(boot.base for boot in self._all)
+
+    def _boot(self, stamp: Stamp) -> _Boot:
+        """Return the boot that a stamp lies in; a clock that falls back is a new one."""
+        known = self._boots.get(stamp.host)
+        monotonic = stamp.monotonic or 0.0
+        fresh = known is None or (
+            known.boot_id != stamp.boot
+            if stamp.boot is not None and known.boot_id is not None
+            else monotonic < known.monotonic - _FALL_BACK_S
+        )
+        if known is None or fresh:
+            known = _Boot(len(self._all))
+            self._all.append(known)
+            self._boots[stamp.host] = known
+        known.boot_id = stamp.boot or known.boot_id
+        return known
+
+    def _wall(self, wall: Wall) -> tuple[datetime | None, float]:
+        """Return a stamp's moment in UTC and its doubt in seconds."""
+        try:
+            if wall.unix is not None:
+                return _EPOCH + timedelta(seconds=wall.unix), wall.resolution
+            year = wall.year
+            zone = self.tz if wall.offset is None else timezone(timedelta(minutes=wall.offset))
+            if year is None:
+                return self._without_year(wall, zone)
+            return _local(wall, year, zone)
+        except (ValueError, OverflowError):
+            return None, 0.0
+
+    def _without_year(self, wall: Wall, zone: tzinfo) -> tuple[datetime | None, float]:
+        """Take the latest year that does not lie behind the reference."""
+        if self.reference is None:
+            return None, 0.0
+        bound = self.reference + timedelta(days=1)
+        for year in range(bound.year + 1, bound.year - 9, -1):
+            try:
+                when, doubt = _local(wall, year, zone)
+            except ValueError:  # the 29th of February
+                continue
+            if when <= bound:
+                return when, doubt
+        return None, 0.0
+
+
+def _local(wall: Wall, year: int, zone: tzinfo) -> tuple[datetime, float]:
+    """Return a local time in UTC; where clocks were set back it is one of two, and the doubt says so."""
+    second = min(wall.second, 59)  # a leap second
+    naive = datetime(year, wall.month, wall.day, wall.hour, wall.minute, second, wall.microsecond, zone)
+    early, late = naive.astimezone(UTC), naive.replace(fold=1).astimezone(UTC)
+    return early, wall.resolution + abs((late - early).total_seconds())
+
+
+def _later(moment: datetime, seconds: float) -> datetime | None:
+    try:
+        return moment + timedelta(seconds=seconds)
+    except OverflowError:
+        return None
