@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from leakhunt.readers.pickle_machine import Machine
 
 _FLUSH_BLOCKS = 1 << 20
-_LOAD_BYTES = 1 << 18
 _LONGEST = 1 << 17  # bytes of frames in one trace
 _FRAME_END = b"\x86\x94"
 _INT_SIZES = {ord("K"): 2, ord("M"): 3, ord("J"): 5}
@@ -152,9 +151,8 @@ class _OurStream(pickle.Unpickler):
         self._buffer.seek(0)
         try:
             values: list[Any] = self.load()
-        except (
-            pickle.UnpicklingError
-        ):  # an index that we did not give it: the machine knows what to make of that
+        except pickle.UnpicklingError:
+            # An index that we did not give it; the machine knows what to make of that.
             raise MemoDropped from None
         return values
 
@@ -172,13 +170,11 @@ class BulkReader:
         self._machine = machine
         self._layout = layout
         self._frame_ids = _FrameIds(totals, machine.recall)
-        self._numbers: dict[
-            int, int
-        ] = {}  # memo index of a traceback that was met here -> number of its stack
+        # From the memo index of a traceback that was met here to the number of its stack.
+        self._numbers: dict[int, int] = {}
         self._gathered: list[int] = []  # memo indexes of all tracebacks that gather sizes
         self._stream = _OurStream()
         self._opcodes: list[bytes] = []  # for the stream, not yet run
-        self._waiting = 0
         self._unflushed = 0
         machine.dropped = True
 
@@ -186,14 +182,12 @@ class BulkReader:
         """Take whole traces from the window until one does not fit."""
         machine = self._machine
         for index in machine.new_tuples:
-            if (
-                index < machine.memo_size
-            ):  # the unpickler's memo is an array, and a stranger's index may be huge
+            # The unpickler's memo is an array, and a stranger's index may be huge.
+            if index < machine.memo_size:
                 self._gather(index)
         machine.new_tuples.clear()
         while self._take_known() or self._take_defining():
-            if self._waiting > _LOAD_BYTES:
-                self._run()
+            pass
         if self._opcodes:
             self._run()
 
@@ -223,7 +217,6 @@ class BulkReader:
         run = match[0]
         values = run[len(layout.opening) : -len(layout.closing)].replace(layout.closing + layout.opening, b"")
         self._opcodes.append(values)
-        self._waiting += len(values)
         self._machine.memo_size += (len(run) - len(values)) // (len(layout.closing) + len(layout.opening))
         window.pos = match.end()
         return True
@@ -266,7 +259,6 @@ class BulkReader:
         """Hand the sizes of the blocks taken to the lists of their tracebacks."""
         values = self._stream.run(b"".join(self._opcodes))
         self._opcodes.clear()
-        self._waiting = 0
         width = self._layout.width
         deque(map(list.append, values[1::width], values[::width]), 0)
         blocks = len(values) // width

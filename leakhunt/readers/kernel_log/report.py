@@ -73,7 +73,6 @@ class Report:
     swap: Usage | None = None
     version: int | None = None
     table: Table | None = None
-    saw_table: bool = False
     rows: list[tuple[str, ...]] = field(default_factory=list)
     rows_omitted: int = 0
     constraint: Constraint | None = None
@@ -82,7 +81,6 @@ class Report:
     page_size: int | None = None
     dropped: int = 0
     kills: int = 0
-    idle: int = 0
     evidence: list[Evidence] = field(default_factory=list)
 
     def keep(self, evidence: Evidence) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone, tzinfo
 from typing import NamedTuple
 
-from leakhunt.model.oom import OomKill
 from leakhunt.readers.kernel_log.stamps import Stamp, Wall
 
 UTC = timezone.utc
@@ -94,14 +93,6 @@ class Clock:
         if stamp.monotonic is not None and self.boot_time is not None and number == 0:
             return Moment(_later(self.boot_time, stamp.monotonic), _MONOTONIC_ONLY_S, number)
         return Moment(None, None, number)
-
-    def refine(self, kill: OomKill) -> OomKill:
-        """Place a kill again, now that the whole source is read."""
-        if kill.monotonic is None or kill.boot_number >= len(self._all):
-            return kill
-        boot = self._all[kill.boot_number]
-        when = _later(boot.base, kill.monotonic) if boot.base else None
-        return kill if when is None else replace(kill, when=when)
 
     @property
     def boots(self) -> tuple[datetime | None, ...]:
