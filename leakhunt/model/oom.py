@@ -6,13 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
-
-class Evidence(NamedTuple):
-    """One line of a log; ``line`` counts from 1, or is 0 where the input has no lines."""
-
-    source: str
-    line: int
-    text: str
+from leakhunt.model.evidence import Evidence, Place
 
 
 class Process(NamedTuple):
@@ -79,21 +73,56 @@ class MemoryLimit:
 
 @dataclass(frozen=True)
 class WorkerRef:
-    """The worker child that was killed; joined later from worker logs."""
+    """The worker process that was killed, as its own log knows it.
 
-    name: str
+    Attributes:
+        name: of the pool child, ``ForkPoolWorker-3``; None where the worker died as a whole.
+        pid: as the worker counts; in a container that is not the kernel's.
+        queue: where the log shows it.
+        program: ``celery``, ``gunicorn``, ...
+        node: the Celery node.
+        whole: whether the main process died too, so that no line of its own tells of the death.
+        confidence: that this is the process that was killed: ``certain``, ``likely`` or ``possible``.
+        matched: what ties the two together, in words: ``container``, ``pid``, ``0.4 s``, ...
+    """
+
+    name: str | None
     pid: int | None = None
     queue: str | None = None
+    program: str = ""
+    node: str | None = None
+    whole: bool = False
+    confidence: str = "possible"
+    matched: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class LostTask:
-    """The task that a killed worker child was running; joined later from worker logs."""
+class Candidate(NamedTuple):
+    """A task that may have been running; ``how`` as in :class:`LostTask`."""
 
     name: str | None
     id: str | None
     how: str
-    candidates: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LostTask:
+    """The task that a killed worker child was running.
+
+    Attributes:
+        name: the task's name, or None where several names are possible.
+        id: its id, or None where several are possible.
+        how: ``accepted`` (a line says which child took it), ``child`` (the child logged under the task's id), ``named``
+            (the line of the death names it), ``job`` (the pool's number of the lost task counts to it), ``only`` (no other was unfinished), ``received`` (one of several) or ``all`` (the worker died as
+            a whole, and all that were in flight with it).
+        candidates: all that may be it, the likeliest first, where more than one may.
+        omitted: how many further candidates there were.
+    """
+
+    name: str | None
+    id: str | None
+    how: str
+    candidates: tuple[Candidate, ...] = ()
+    omitted: int = 0
 
 
 @dataclass(frozen=True)
@@ -109,10 +138,11 @@ class OomKill:
         confidence: ``confirmed`` (a kernel's kill line), ``probable`` or ``possible``.
         killer: ``kernel`` or the name of a program.
         scope: ``global``, ``memcg``, ``cpuset``, ``mempolicy``, ``manual``, ``bpf`` or ``unknown``.
-        pid: of the kill line; the id of a thread where the main thread had left already.
+        pid: of the kill line; the id of a thread where the main thread had left already; None where nobody says.
         tgid: the process, where the report shows it.
         score: the badness, where the kernel printed it.
         invoker: who asked for memory when there was none; seldom the one to blame.
+        place: what other sources call the place: names of container and pod, the worker's node.
         selected: who was chosen; another than the killed one when a child was sacrificed.
         group: the control group that was killed as a whole (``memory.oom.group``), or None.
         episode: counts the reports within one source; kills of one report or storm share it.
@@ -122,11 +152,13 @@ class OomKill:
         tasks_omitted: how many rows of it were not kept.
         complete: whether all parts of the report are there that such a kernel prints.
         missing: what is not.
+        notes: what else is to be known, in sentences.
+        at_least: whether the source says that there may have been more.
         copies: how often the kill was seen; every sighting is in ``evidence``, up to a bound.
     """
 
-    pid: int
-    comm: str
+    pid: int | None
+    comm: str | None
     when: datetime | None = None
     uncertainty_s: float | None = None
     monotonic: float | None = None
@@ -149,6 +181,7 @@ class OomKill:
     selected: Process | None = None
     kernel: str | None = None
     cgroup: Owner | None = None
+    place: Place = field(default_factory=Place)
     memory: MemoryLimit | None = None
     group: str | None = None
     episode: int = 0
@@ -161,6 +194,8 @@ class OomKill:
     complete: bool = True
     missing: tuple[str, ...] = ()
     evidence: tuple[Evidence, ...] = field(default=(), repr=False)
+    notes: tuple[str, ...] = ()
+    at_least: bool = False
     copies: int = 1
 
     @property
@@ -197,7 +232,9 @@ class NotAKill:
 
     Attributes:
         kind: ``panic``, ``no-killable-process``, ``allocation-failure``, ``unable-to-reap``, ``already-exiting``,
-            ``page-fault``, ``shares-memory`` or ``pinned``.
+            ``page-fault``, ``shares-memory`` or ``pinned``; of other programs ``time-limit``, ``timeout``, ``recycled``,
+            ``terminated``, ``signal``, ``vanished``, ``eviction``, ``attempt`` or ``exit``.
+        text: what happened, in a few words of ours.
     """
 
     kind: str
@@ -206,6 +243,8 @@ class NotAKill:
     host: str | None
     process: Process | None
     evidence: Evidence
+    place: Place = field(default_factory=Place)
+    text: str = ""
 
 
 @dataclass(frozen=True)

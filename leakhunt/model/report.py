@@ -18,6 +18,7 @@ class Kind(Enum):
     SIZE = "size"
     SIZE_DIFF = "size_diff"
     SHARE = "share"
+    TIME = "time"
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Detail:
 
     Attributes:
         text: the text.
-        role: ``code``, ``task``, ``frame`` or ``note``.
+        role: ``code``, ``task``, ``frame``, ``note`` or ``next`` (what to do).
     """
 
     text: str
@@ -58,15 +59,17 @@ class Detail:
 
 @dataclass(frozen=True)
 class Table:
-    """A table whose last column is text and holds what a row is about.
+    """A table with a column ``place`` of text that holds what a row is about.
 
     Attributes:
         notes: what the table leaves out.
+        prose: whether the places are sentences, and the lines below them too, rather than names in code.
     """
 
     columns: tuple[Column, ...]
     lines: tuple[Line, ...]
     notes: tuple[str, ...] = ()
+    prose: bool = False
 
 
 @dataclass(frozen=True)

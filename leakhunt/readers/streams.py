@@ -46,15 +46,18 @@ class Stream:
     fault: str = ""
     _read: int = 0
 
-    def read(self) -> bytes:
+    def read(self, size: int = _CHUNK) -> bytes:
         """Return the next bytes, or none at the end; damage ends the stream and is kept in ``fault``.
+
+        Args:
+            size: at most so many.
 
         Raises:
             LeakhuntError: the disk refused, or a small compressed file unfolds without end.
         """
         read1 = getattr(self.plain, "read1", self.plain.read)
         try:
-            data = cast("bytes", read1(_CHUNK))
+            data = cast("bytes", read1(size))
         except EOFError:
             self.fault = f"its {self.compression} data is cut"
             return b""
@@ -76,6 +79,31 @@ class Stream:
         """Close the file behind the stream."""
         self.plain.close()
         self.raw.close()
+
+
+def unfolded(name: str, raw: BinaryIO, reached: Callable[[int], object]) -> Stream:
+    """Read a file from where it stands, decompressing what is compressed; the stream owns the file.
+
+    Args:
+        name: what errors call it.
+        raw: the file, which can be set back.
+        reached: called with the position in the file after each step.
+
+    Raises:
+        LeakhuntError: its compression is not supported here.
+    """
+    start = raw.tell()
+    head = raw.read(8)
+    raw.seek(start)
+    for magic, compression, modules in _COMPRESSIONS:
+        if head.startswith(magic):
+            try:
+                plain = _decompressor(name, compression, modules)(raw, "rb")
+            except LeakhuntError:
+                raw.close()
+                raise
+            return Stream(name, raw, plain, compression, reached)
+    return Stream(name, raw, raw, "", reached)
 
 
 class Evidence:
@@ -123,19 +151,9 @@ class Evidence:
         try:
             raw = open(self._path if self._spool is None else os.dup(self._spool.fileno()), "rb")  # noqa: SIM115 - the Stream owns it
             raw.seek(0)
-            head = raw.read(8)
-            raw.seek(0)
+            return unfolded(self.name, raw, self._reached)
         except OSError as error:
             raise LeakhuntError(f"{self.name}: {_reason(error)}") from error
-        for magic, compression, modules in _COMPRESSIONS:
-            if head.startswith(magic):
-                try:
-                    plain = _decompressor(self.name, compression, modules)(raw, "rb")
-                except LeakhuntError:
-                    raw.close()
-                    raise
-                return Stream(self.name, raw, plain, compression, self._reached)
-        return Stream(self.name, raw, raw, "", self._reached)
 
     def close(self) -> None:
         """Let go of what was kept of an input that cannot be read twice."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from typing import Union
 
-from leakhunt.model.oom import Evidence, IncompleteReport, Loss, NotAKill, OomKill, Process, SourceSummary
+from leakhunt.model.evidence import Evidence
+from leakhunt.model.oom import IncompleteReport, Loss, NotAKill, OomKill, Process
 from leakhunt.readers.kernel_log import lines as said
 from leakhunt.readers.kernel_log.lines import Kill, Line
 from leakhunt.readers.kernel_log.report import Report, add_usage, fits, incomplete, joined, table_of
@@ -13,7 +14,7 @@ from leakhunt.readers.kernel_log.sighting import Sighting
 from leakhunt.readers.kernel_log.stamps import Stamp
 from leakhunt.readers.kernel_log.times import Clock, Moment
 
-Event = Union[OomKill, IncompleteReport, NotAKill, Loss, SourceSummary]
+Found = Union[OomKill, IncompleteReport, NotAKill, Loss]
 
 _MOST_PENDING = 64
 _MOST_OPEN = 32
@@ -32,7 +33,7 @@ class Episodes:
     """
 
     def __init__(self, clock: Clock) -> None:
-        self.events: list[Event] = []
+        self.events: list[Found] = []
         self.lost = 0
         self._clock = clock
         self._open: dict[tuple[str | None, str | None], Report] = {}
@@ -52,7 +53,8 @@ class Episodes:
     @property
     def table_open(self) -> bool:
         """Whether rows of a task table may follow."""
-        return self._current is not None and self._current.table is not None
+        report = self._current
+        return report is not None and report.table is not None and not report.kills
 
     def row(self, text: str) -> bool:
         """Take a row of the task table that is being read; tells whether it was one."""
@@ -62,8 +64,13 @@ class Episodes:
         match = report.table.pattern.search(text)
         if match is None:
             return False
-        report.add_row(match)
+        report.add_row(match.groups())
         return True
+
+    def raw_rows(self, lines: list[bytes]) -> int:
+        """Take rows of the task table that is being read; tells how many lines, from the first on, were rows."""
+        report = self._current
+        return report.add_raw_rows(lines) if report is not None else 0
 
     def feed(self, stamp: Stamp, line: Line, evidence: Evidence) -> None:
         """Take a line that means something."""
@@ -80,6 +87,8 @@ class Episodes:
             self._reaped(stamp, line, evidence)
         elif isinstance(line, said.Other):
             self._other(stamp, line, evidence)
+        elif isinstance(line, (said.TaskLine, said.Buddy, said.Stats, said.Group)):
+            self._remark(stamp, line, evidence)
         else:
             self._part(stamp, line, evidence)
 
@@ -148,35 +157,36 @@ class Episodes:
         self._manual = 0
         report.keep(evidence)
 
-    def _part(self, stamp: Stamp, line: Line, evidence: Evidence) -> None:  # noqa: C901, PLR0912 - one branch a kind
+    def _remark(
+        self, stamp: Stamp, line: said.TaskLine | said.Buddy | said.Stats | said.Group, evidence: Evidence
+    ) -> None:
+        """Take a line that says more of a report, but makes none; a group that dies is told of behind its first kill."""
         report = self._find(stamp)
-        if isinstance(line, (said.TaskLine, said.Buddy, said.Stats)):
-            if report is None:
-                return
-            if isinstance(line, said.Buddy):
-                report.page_size = report.page_size or line.page_size
-                return
-            if isinstance(line, said.TaskLine):
-                if not report.takes_task_line(line):
-                    return
-                report.invoker, report.kernel = Process(line.pid, line.comm), line.kernel
-            report.keep(evidence)
-            return
         if isinstance(line, said.Group):
-            if report is None or not report.kills:
-                report = report or self._start(stamp)
+            report = report or self._start(stamp)
             report.group = line.path
-            report.keep(evidence)
+        if report is None:
             return
-        if report is None or report.kills:
+        if isinstance(line, said.Buddy):
+            report.page_size = report.page_size or line.page_size
+            return
+        if isinstance(line, said.TaskLine):
+            if not report.takes_task_line(line):
+                return
+            report.invoker, report.kernel = Process(line.pid, line.comm), line.kernel
+        report.keep(evidence)
+
+    def _part(self, stamp: Stamp, line: Line, evidence: Evidence) -> None:
+        """Take a part of a report, which may be the first that is there of it."""
+        report = self._find(stamp)
+        if (
+            report is None
+            or report.kills
+            or (isinstance(line, said.Selection) and report.selection is not None)
+        ):
             report = self._start(stamp)
-        elif isinstance(line, said.Constraint) and report.constraint is not None:
-            if line.constraint is None and report.constraint.pid is None:  # the tail of a record that was cut
-                line = joined(report.constraint, line)
-            else:
-                report = self._start(stamp)
         if isinstance(line, said.Constraint):
-            report.constraint = line
+            report = self._constraint(report, stamp, line)
         elif isinstance(line, said.Limited):
             report.limited = line
         elif isinstance(line, said.Usage):
@@ -185,10 +195,18 @@ class Episodes:
             report.table = table_of(line.names) or report.table
             self._current = report
         elif isinstance(line, said.Selection):
-            if report.selection is not None:
-                report = self._start(stamp)
             report.selection = line
         report.keep(evidence)
+
+    def _constraint(self, report: Report, stamp: Stamp, line: said.Constraint) -> Report:
+        """Keep the summary line, or what is left of one that was cut; a second one is of another report."""
+        if report.constraint is not None:
+            if line.constraint is None and report.constraint.pid is None:
+                line = joined(report.constraint, line)
+            else:
+                report = self._start(stamp)
+        report.constraint = line
+        return report
 
     def _kill(self, stamp: Stamp, kill: Kill, evidence: Evidence) -> None:
         place = self._clock.place(stamp)

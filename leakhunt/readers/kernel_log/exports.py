@@ -8,25 +8,22 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from leakhunt.readers.kernel_log.metadata import CONTAINER_FIELDS, UNIT_FIELDS
+
 MESSAGE_KEYS = ("MESSAGE", "message", "msg", "log", "textPayload")
 CRI_LINE = re.compile(rb"\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d) (stdout|stderr) ([FP])\S* ")
 _LONGEST_VALUE = 16 << 20
 _BLOCK = 1 << 18
 _LONGEST_LINE = 1 << 20
 _MOST_FAULTS = 200
+# What is kept of an entry of the journal's export format.
 _FIELDS = frozenset(
     {
-        "MESSAGE",
-        "__REALTIME_TIMESTAMP",
-        "__MONOTONIC_TIMESTAMP",
-        "_SOURCE_MONOTONIC_TIMESTAMP",
-        "_SOURCE_REALTIME_TIMESTAMP",
-        "_BOOT_ID",
-        "_TRANSPORT",
-        "_HOSTNAME",
-        "SYSLOG_IDENTIFIER",
+        "MESSAGE", "__REALTIME_TIMESTAMP", "__MONOTONIC_TIMESTAMP", "_SOURCE_MONOTONIC_TIMESTAMP",
+        "_SOURCE_REALTIME_TIMESTAMP", "_BOOT_ID", "_TRANSPORT", "_HOSTNAME", "_PID", "SYSLOG_IDENTIFIER",
+        *UNIT_FIELDS, *CONTAINER_FIELDS,
     }
-)
+)  # fmt: skip
 _FOLDS = re.compile(r"#012|\\x0a|\\n")
 _INSIDE_COMM = re.compile(r"(?:process \d{1,10} \([^)]{0,64}|,task=[^,]{0,64})$")
 

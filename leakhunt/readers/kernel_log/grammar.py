@@ -64,6 +64,13 @@ _PLAIN_LINES = (
 _FAILURE = re.compile(
     r": (?:page allocation failure: order:|vmalloc: allocation failure|page allocation stalls for )"
 )
+# Every line that means something holds one of these, the likeliest in a report first.
+WORDS = (
+    b"kB", b"illed process ", b"ill process ", b"emory", b"oom-k", b"oom_", b"_oom", b".oom.", b"oom killer", b"OOM",
+    b" tgid ", b"omm: ", b"limit of ", b",task", b"alloc", b"messages", b"suppressed", b"blob data]",
+)  # fmt: skip
+# What may follow the kill line of a report: another's, that others of a group die too, and that memory was taken.
+LATE_WORDS = (b"ut of memory", b"memory.oom.group", b"oom_reaper: ")
 # The functions that print reports under the kernel's rate limit.
 _LIMITED = {"oom_kill_process", "dump_header", "out_of_memory", "mem_cgroup_out_of_memory"}
 _PATHS = {"oom_memcg", "task_memcg"}

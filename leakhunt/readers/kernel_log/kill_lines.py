@@ -24,7 +24,6 @@ _FULL = re.compile(
     r"total-vm:(\d{1,18})kB, anon-rss:(\d{1,18})kB, file-rss:(\d{1,18})kB(?:, shmem-rss:(\d{1,18})kB"
     r"(?:, UID:(\d{1,10}) pgtables:(\d{1,18})kB oom_score_adj:(-?\d{1,5}))?)?(?=\s|$)"
 )
-_NAMES = ("total-vm", "anon-rss", "file-rss", "shmem-rss", "UID", "pgtables", "oom_score_adj")
 _SIZES = re.compile(
     r"((?:total-vm|vsz|anon-rss|file-rss|shmem-rss|pgtables)(?=:\d{1,20}kB)|UID|oom_score_adj):(-?\d{1,20})"
 )
@@ -52,12 +51,11 @@ def kill_line(text: str) -> Kill | None:
     if found:
         comm, end = found
         rest = text[end - len("total-vm:") : end + 400]
-        if full := _FULL.match(rest):
-            sizes = {name: int(number) for name, number in zip(_NAMES, full.groups()) if number}
-        else:
-            for name, number in _SIZES.findall(rest):
-                sizes.setdefault(name, int(number))
-            cut = _is_cut(rest, sizes)
+        if full := _FULL.match(rest):  # as all kernels since 2.6.36 print them
+            return _whole(message, match, comm, full.groups(), start)
+        for name, number in _SIZES.findall(rest):
+            sizes.setdefault(name, int(number))
+        cut = _is_cut(rest, sizes)
     elif bare or (len(rest) <= LONGEST_COMM and rest.endswith((")", ")."))):
         comm = rest[: rest.rfind(")")]
     else:
@@ -66,12 +64,11 @@ def kill_line(text: str) -> Kill | None:
     if "vsz" in sizes:
         sizes["total-vm"] = sizes["vsz"]
     sized = {name: number * KIB for name, number in sizes.items()}
-    uid = int(match[2]) if match[2] else sizes.get("UID")
     return Kill(
         message=message,
         pid=int(match[1]),
         comm=comm,
-        uid=uid,
+        uid=int(match[2]) if match[2] else sizes.get("UID"),
         total_vm=sized.get("total-vm"),
         anon_rss=sized.get("anon-rss"),
         file_rss=sized.get("file-rss"),
@@ -80,6 +77,27 @@ def kill_line(text: str) -> Kill | None:
         oom_score_adj=sizes.get("oom_score_adj"),
         start=start,
         cut=cut,
+    )
+
+
+def _whole(
+    message: str | None, match: re.Match[str], comm: str, fields: tuple[str | None, ...], start: int
+) -> Kill:
+    """Return a kill whose line has all of its fields."""
+    total_vm, anon, file, shmem, uid, pgtables, adj = (int(field) if field else None for field in fields)
+    return Kill(
+        message,
+        int(match[1]),
+        comm,
+        int(match[2]) if match[2] else uid,
+        (total_vm or 0) * KIB,
+        (anon or 0) * KIB,
+        (file or 0) * KIB,
+        None if shmem is None else shmem * KIB,
+        None if pgtables is None else pgtables * KIB,
+        adj,
+        start,
+        cut=False,
     )
 
 

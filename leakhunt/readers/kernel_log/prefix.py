@@ -36,7 +36,7 @@ _RELTIME = re.compile(r"\[([^\d\]\s]{1,8})(\d{1,2}) (\d\d):(\d\d)\] ")
 _MONOTONIC = re.compile(r"\[ *(\d{1,12}\.\d{3,9})(?:\*| *<[ *+\d.]{1,24}>)?\](?:\[ *([TC]\d{1,10})\])? ?")
 _DELTA = re.compile(r"\[(?:<[ \d.]{1,24}>| *\+\d{1,8}\.\d{1,9})\] ?")
 _CALLER = re.compile(r"\[ *([TC]\d{1,10})\] ?")
-_POD_PREFIX = re.compile(r"\[[\w.-]{1,80}/[\w./-]{1,200}\] ")
+_POD_PREFIX = re.compile(r"\[(?:pod/([\w.-]{1,253})/([\w.-]{1,63})|[\w.-]{1,80}/[\w./-]{1,200})\] ")
 _LEVEL = re.compile(r"<\d{1,3}>(?:1 (?=\d{4}-))?")
 _UNIX = re.compile(r"(\d{9,11}\.\d{3,9}) (?=\S)")
 _KMSG = re.compile(r"(\d{1,4}),(\d{1,20}),(\d{1,20}),([^;\s]{0,120});")
@@ -44,7 +44,7 @@ _CRI = re.compile(r"(?:stdout|stderr) [FP](?::\w{1,16})? ")
 _FACILITY = re.compile(r"(?:kern|user|daemon|syslog|auth|local\d) {0,3}:\w{2,6} {0,3}: ")
 _KLOG = re.compile(r"[IWEF](\d\d)(\d\d) (\d\d):(\d\d):(\d\d)\.(\d{6}) +\d{1,10} [\w.-]{1,80}:\d{1,6}\] ")
 _DROPPED = re.compile(r"\*\* (\d{1,12}) printk messages dropped \*\* ?(?=\S)")
-_COMPOSE = re.compile(r"[\w.-]{1,120} +\| ")
+_COMPOSE = re.compile(r"([\w.-]{1,120}) +\| ")
 _GUEST = re.compile(r"(?:\w{1,4}\(\d{1,3}\) )?[\w:+-]{1,40} - Guest: ")
 _REPEATED = re.compile(r"message repeated \d{1,9} times: \[ ?")
 _KERNEL = re.compile(r"kernel: ?")
@@ -61,10 +61,12 @@ class _Reader:
     __slots__ = (
         "at",
         "caller",
+        "container",
         "dropped",
         "host",
         "kernel",
         "monotonic",
+        "pod",
         "rfc",
         "sequence",
         "tag",
@@ -77,7 +79,8 @@ class _Reader:
         self.at = 0
         self.rfc = False
         self.wall, self.monotonic, self.caller, self.host = stamp[:4]
-        self.kernel, self.tag, self.dropped, _, self.sequence = stamp[4:]
+        self.kernel, self.tag, self.dropped, _, self.sequence = stamp[4:9]
+        self.container, self.pod = stamp.container, stamp.pod
 
     def run(self) -> None:
         """Take all there are."""
@@ -88,7 +91,8 @@ class _Reader:
     def stamp(self) -> Stamp:
         """Return what was taken."""
         said = (self.kernel, self.tag, self.dropped, None, self.sequence)
-        return Stamp(self.wall, self.monotonic, self.caller, self.host, *said)
+        owner = (None, self.container, None, self.pod)
+        return Stamp(self.wall, self.monotonic, self.caller, self.host, *said, *owner)
 
     def take(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
         """Match a pattern here and step over it."""
@@ -119,9 +123,10 @@ class _Reader:
         if match := self.take(_BRACKET_ISO):
             self.stamped(iso_wall(match))
             return True
-        if self.take(_DELTA) or self.take(_POD_PREFIX):
+        if match := self.take(_POD_PREFIX):
+            self.pod, self.container = match[1] or self.pod, match[2] or self.container
             return True
-        return self.calendar()
+        return self.take(_DELTA) is not None or self.calendar()
 
     def calendar(self) -> bool:
         """Take a stamp of ``dmesg -T`` or ``-e``, in any language."""
@@ -228,7 +233,10 @@ class _Reader:
             self.host, self.kernel, self.tag = match[1], True, "kernel"
             self.at = match.end()
             return True
-        return any(self.take(pattern) for pattern in (_CRI, _FACILITY, _COMPOSE, _GUEST, _REPEATED))
+        if match := self.take(_COMPOSE):
+            self.container = match[1]
+            return True
+        return any(self.take(pattern) for pattern in (_CRI, _FACILITY, _GUEST, _REPEATED))
 
     def star(self) -> bool:
         """Take the kernel's note that it dropped messages."""

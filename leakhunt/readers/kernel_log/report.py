@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from leakhunt.model.oom import Evidence, IncompleteReport, MemoryLimit, Owner, Process, TaskRow
+from leakhunt.model.evidence import Evidence
+from leakhunt.model.oom import IncompleteReport, MemoryLimit, Owner, Process, TaskRow
 from leakhunt.readers.kernel_log.cgroup import owner_of
 from leakhunt.readers.kernel_log.lines import Constraint, Kill, Limited, Selection, TaskLine, Usage
 from leakhunt.readers.kernel_log.stamps import Stamp
@@ -41,9 +42,10 @@ class Places(NamedTuple):
 
 
 class Table(NamedTuple):
-    """How the rows of a task table are read."""
+    """How the rows of a task table are read, from text or from bytes as they are."""
 
     pattern: re.Pattern[str]
+    raw: re.Pattern[bytes]
     places: Places
 
 
@@ -54,7 +56,8 @@ def table_of(names: tuple[str, ...]) -> Table | None:
     place = {name: number for number, name in enumerate(names[:-1], 1)}
     pattern = r"\[ *(\d{1,10})\]" + r" +(-?\d{1,20})" * (len(names) - 1) + r" (.*)"
     columns = ("uid", "tgid", "total_vm", "rss", "swapents", "oom_score_adj")
-    return Table(re.compile(pattern), Places(*(place.get(name, 0) for name in columns)))
+    places = Places(*(place.get(name, 0) for name in columns))
+    return Table(re.compile(pattern), re.compile(pattern.encode()), places)
 
 
 @dataclass
@@ -73,7 +76,7 @@ class Report:
     swap: Usage | None = None
     version: int | None = None
     table: Table | None = None
-    rows: list[tuple[str, ...]] = field(default_factory=list)
+    rows: list[tuple[str, ...] | tuple[bytes, ...]] = field(default_factory=list)
     rows_omitted: int = 0
     constraint: Constraint | None = None
     selection: Selection | None = None
@@ -88,12 +91,24 @@ class Report:
         if len(self.evidence) < MOST_EVIDENCE:
             self.evidence.append(evidence)
 
-    def add_row(self, match: re.Match[str]) -> None:
+    def add_row(self, row: tuple[str, ...] | tuple[bytes, ...]) -> None:
         """Keep a row of the task table, up to a bound; numbers are made of it only if it is needed."""
         if len(self.rows) < MOST_ROWS:
-            self.rows.append(match.groups())
+            self.rows.append(row)
         else:
             self.rows_omitted += 1
+
+    def add_raw_rows(self, lines: list[bytes]) -> int:
+        """Keep lines, from the first on, that are rows of the task table; tells how many they are."""
+        if self.table is None:
+            return 0
+        search = self.table.raw.search
+        for number, line in enumerate(lines):
+            match = search(line)
+            if match is None:
+                return number
+            self.add_row(match.groups())
+        return len(lines)
 
     def takes_task_line(self, line: TaskLine) -> bool:
         """Tell whether the task line is of this report: of the thread that asked."""
@@ -173,13 +188,18 @@ class Report:
                 int(row[0]),
                 int(row[tgid]),
                 int(row[uid]),
-                row[-1],
+                _name(row[-1]),
                 int(row[rss]) * page_size,
                 int(row[swap]) * page_size if swap else None,
                 int(row[adj]) if adj else None,
             )
             for row in dict.fromkeys(self.rows)
         )
+
+
+def _name(raw: str | bytes) -> str:
+    """Return the last column of a row, as text and without the end of the line."""
+    return raw if isinstance(raw, str) else raw.decode("utf-8", "backslashreplace").rstrip("\r")
 
 
 def incomplete(report: Report, victim: Process | None = None) -> IncompleteReport:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from leakhunt.model.oom import Evidence, OomKill, Process
+from leakhunt.model.evidence import Evidence
+from leakhunt.model.oom import OomKill, Process
 from leakhunt.readers.kernel_log.lines import Kill
 from leakhunt.readers.kernel_log.report import SMALLEST_PAGE, Report
 from leakhunt.readers.kernel_log.stamps import Stamp

@@ -39,6 +39,10 @@ class Stamp(NamedTuple):
         dropped: lines that the kernel says it dropped before this one.
         boot: the boot's id.
         sequence: the number of the record.
+        unit: the systemd unit that spoke, or was spoken of.
+        container: the container's name.
+        container_id: 12 to 64 hexadecimal digits.
+        pod: the pod's name, with its namespace in front where that is known.
     """
 
     wall: Wall | None = None
@@ -50,6 +54,10 @@ class Stamp(NamedTuple):
     dropped: int = 0
     boot: str | None = None
     sequence: int | None = None
+    unit: str | None = None
+    container: str | None = None
+    container_id: str | None = None
+    pod: str | None = None
 
 
 def clock_of(match: re.Match[str], first: int) -> tuple[int, int, int]:

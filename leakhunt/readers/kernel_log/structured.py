@@ -15,6 +15,7 @@ from leakhunt.readers.kernel_log.exports import (
     joined_lines,
     value_lines,
 )
+from leakhunt.readers.kernel_log.metadata import whose
 from leakhunt.readers.kernel_log.prefix import strip
 from leakhunt.readers.kernel_log.stamps import Stamp, Wall
 
@@ -129,6 +130,10 @@ def _merged(outer: Stamp, inner: Stamp) -> Stamp:
         dropped=inner.dropped,
         boot=outer.boot,
         sequence=outer.sequence,
+        unit=outer.unit,
+        container=outer.container or inner.container,
+        container_id=outer.container_id,
+        pod=outer.pod or inner.pod,
     )
 
 
@@ -137,7 +142,7 @@ def _messages(value: dict[str, Any]) -> Iterator[str]:
     payload = value.get("jsonPayload")
     if isinstance(payload, dict):
         value = {**payload, **value}
-    for key in MESSAGE_KEYS:
+    for key in (*MESSAGE_KEYS, "line"):
         if key in value:
             for text in _texts(value[key]):
                 yield from text.splitlines() or [""]
@@ -183,14 +188,19 @@ def _stamp_of(value: dict[str, Any]) -> Stamp:
             monotonic = float(time)
     identifier = value.get("SYSLOG_IDENTIFIER")
     kernel = value.get("_TRANSPORT") == "kernel" or ("pri" in value and "msg" in value)
-    host, boot = value.get("_HOSTNAME"), value.get("_BOOT_ID")
+    boot = value.get("_BOOT_ID")
+    owner = whose(value)
     return Stamp(
         wall=wall,
         monotonic=monotonic,
-        host=host if isinstance(host, str) else None,
+        host=owner.host,
         kernel=kernel,
         tag="kernel" if kernel else (identifier if isinstance(identifier, str) else ""),
         boot=boot if isinstance(boot, str) else None,
+        unit=owner.unit,
+        container=owner.container,
+        container_id=owner.container_id,
+        pod=owner.pod,
     )
 
 

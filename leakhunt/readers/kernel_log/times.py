@@ -51,6 +51,10 @@ class Clock:
     boot_time: datetime | None = None
     first: datetime | None = None
     last: datetime | None = None
+    _known: tuple[Wall, tuple[datetime | None, float]] = (
+        Wall(),
+        (None, 0.0),
+    )  # lines of one second follow each other
     _boots: dict[str | None, _Boot] = field(default_factory=dict)
     _all: list[_Boot] = field(default_factory=list)
 
@@ -117,6 +121,11 @@ class Clock:
 
     def _wall(self, wall: Wall) -> tuple[datetime | None, float]:
         """Return a stamp's moment in UTC and its doubt in seconds."""
+        if self._known[0] != wall:
+            self._known = wall, self._placed(wall)
+        return self._known[1]
+
+    def _placed(self, wall: Wall) -> tuple[datetime | None, float]:
         try:
             if wall.unix is not None:
                 return _EPOCH + timedelta(seconds=wall.unix), wall.resolution
@@ -147,7 +156,10 @@ def _local(wall: Wall, year: int, zone: tzinfo) -> tuple[datetime, float]:
     """Return a local time in UTC; where clocks were set back it is one of two, and the doubt says so."""
     second = min(wall.second, 59)  # a leap second
     naive = datetime(year, wall.month, wall.day, wall.hour, wall.minute, second, wall.microsecond, zone)
-    early, late = naive.astimezone(UTC), naive.replace(fold=1).astimezone(UTC)
+    early = naive.astimezone(UTC)
+    if isinstance(zone, timezone):  # the same all year round
+        return early, wall.resolution
+    late = naive.replace(fold=1).astimezone(UTC)
     return early, wall.resolution + abs((late - early).total_seconds())
 
 

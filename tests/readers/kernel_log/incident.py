@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
 from leakhunt.model.oom import OomKill
-from leakhunt.readers.kernel_log.episodes import Event
-from leakhunt.readers.kernel_log.scan import Options, scan
+from leakhunt.readers.kernel_log.scan import Event, Options, scan
 
 BOOT = datetime(2026, 11, 20, 23, 0, 0, tzinfo=timezone.utc)
 HOST = "web-1.example"

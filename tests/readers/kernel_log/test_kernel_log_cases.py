@@ -142,6 +142,11 @@ def test_a_damaged_report_is_read_as_far_as_it_goes(
         "** 1 printk messages dropped ** " * 10_000,
         '{"a":' * 20_000 + "Killed process 7 (",
         "{" * 50_000,
+        "[pod/" + "a/" * 40_000 + " Killed process 7 (",
+        "a" * 60_000 + " | Killed process 7 (",
+        "x invoked oom-killer: gfp_mask=0x0\n[ pid ] uid tgid total_vm rss name\n" + "[1] 1 1 1 " * 20_000,
+        "x invoked oom-killer: gfp_mask=0x0\n[ pid ] uid tgid total_vm rss name\n" + "[ " * 90_000,
+        "x invoked oom-killer: gfp_mask=0x0\n[ pid ] uid tgid total_vm rss name\n[" + " " * 150_000,
     ],
     ids=lambda line: line[:24],
 )
