@@ -1,0 +1,1 @@
+"""What supervisors, container runtimes and killers in user space say of deaths for want of memory."""
