@@ -1,0 +1,1 @@
+"""What workers, and those who supervise them, log of what they do and how they die."""
