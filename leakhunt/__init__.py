@@ -8,15 +8,20 @@ from typing import TYPE_CHECKING
 from leakhunt.version import __version__
 
 if TYPE_CHECKING:
-    from leakhunt.api import diff, load, top
+    from leakhunt.api.oom import oom_scan
+    from leakhunt.api.snapshots import diff, load, top
     from leakhunt.errors import LeakhuntError
+    from leakhunt.model.oom import OomKill
     from leakhunt.model.snapshot import Frame, Snapshot
     from leakhunt.model.statistics import DiffResult, Statistic, StatisticDiff, TopResult
+    from leakhunt.model.verdict import OomResult
 
 __all__ = [
     "DiffResult",
     "Frame",
     "LeakhuntError",
+    "OomKill",
+    "OomResult",
     "Snapshot",
     "Statistic",
     "StatisticDiff",
@@ -24,14 +29,18 @@ __all__ = [
     "__version__",
     "diff",
     "load",
+    "oom_scan",
     "top",
 ]
 
 _HOMES = {
-    "leakhunt.api": ("diff", "load", "top"),
+    "leakhunt.api.oom": ("oom_scan",),
+    "leakhunt.api.snapshots": ("diff", "load", "top"),
     "leakhunt.errors": ("LeakhuntError",),
+    "leakhunt.model.oom": ("OomKill",),
     "leakhunt.model.snapshot": ("Frame", "Snapshot"),
     "leakhunt.model.statistics": ("DiffResult", "Statistic", "StatisticDiff", "TopResult"),
+    "leakhunt.model.verdict": ("OomResult",),
 }
 
 

@@ -1,4 +1,4 @@
-"""Bytes and percentages: parsed from what people type, printed without pretending."""
+"""Bytes, percentages and durations: parsed from what people type, printed without pretending."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ _UNITS = {
     **{f"{unit}IB": 1024**power for power, unit in enumerate("KMGTPE", 1)},
     **{f"{unit}B": 1000**power for power, unit in enumerate("KMGTPE", 1)},
 }
+_SECONDS = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_DURATION = re.compile(r"\s*(\d{1,9}(?:\.\d{1,9})?)\s*([a-z]*)\s*", re.ASCII)
 _SIZE = re.compile(r"\s*(\d{1,18}(?:\.\d{1,18})?)\s*([A-Za-z]*)\s*", re.ASCII)
 
 
@@ -40,6 +42,12 @@ def format_size_diff(size_diff: int) -> str:
 def format_count(count: int) -> str:
     """Print a count with thousands separated: ``24,012``."""
     return f"{count:,}"
+
+
+def count_of(number: int, noun: str) -> str:
+    """Print a count with what it counts: ``1 kill``, ``24,012 kills``, ``2 processes``."""
+    plural = noun if number == 1 else f"{noun}{'es' if noun.endswith('s') else 's'}"
+    return f"{format_count(number)} {plural}"
 
 
 def format_count_diff(count_diff: int) -> str:
@@ -75,3 +83,35 @@ def parse_size(text: str) -> int:
         )
     number = float(match[1]) if "." in match[1] else int(match[1])
     return int(number * _UNITS[unit])
+
+
+def format_duration(seconds: float) -> str:
+    """Print a span of time in its two largest units at most: ``0.4 s``, ``42 s``, ``14 min``, ``6 h 5 min``, ``3 d 4 h``."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s" if seconds % 1 else f"{seconds:.0f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 600:
+        minutes, rest = divmod(whole, 60)
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, rest = divmod(minutes, 60)
+    if hours < 24:
+        return f"{hours} h {rest} min" if rest else f"{hours} h"
+    days, rest = divmod(round(seconds / 3600), 24)
+    return f"{days} d {rest} h" if rest else f"{days} d"
+
+
+def parse_duration(text: str) -> float:
+    """Read a span of time in seconds as people write it: ``15``, ``15s``, ``500ms``, ``30m``, ``2h``, ``7d``.
+
+    Raises:
+        LeakhuntError: the text is no duration.
+    """
+    match = _DURATION.fullmatch(text.lower())
+    if match is None or match[2] not in _SECONDS:
+        raise LeakhuntError(f"{text!r} is not a duration", "write for example 15s, 30m, 2h or 7d")
+    return float(match[1]) * _SECONDS[match[2]]

@@ -90,4 +90,4 @@ def test_a_command_s_function_is_documented_where_it_is(command: str) -> None:
     assert found.name == command
     assert found.help
     assert found.epilog
-    assert (ROOT / f"leakhunt/cli/{command}.py").exists()
+    assert (ROOT / f"leakhunt/cli/{command.replace('-', '_')}.py").exists()

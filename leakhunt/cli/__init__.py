@@ -14,7 +14,7 @@ import click
 from leakhunt.errors import LeakhuntError
 from leakhunt.version import __version__
 
-_COMMANDS = ("diff", "top")
+_COMMANDS = ("diff", "oom-scan", "top")
 _INTERRUPTED = 130
 
 
@@ -27,7 +27,8 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - likewise
         if cmd_name not in _COMMANDS:
             return None
-        command = getattr(importlib.import_module(f"leakhunt.cli.{cmd_name}"), cmd_name)
+        name = cmd_name.replace("-", "_")
+        command = getattr(importlib.import_module(f"leakhunt.cli.{name}"), name)
         return command if isinstance(command, click.Command) else None
 
 

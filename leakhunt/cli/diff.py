@@ -6,14 +6,14 @@ from typing import Any
 
 import click
 
-from leakhunt import api
 from leakhunt.analysis.diff import SORTS_DIFF
 from leakhunt.analysis.filters import DEFAULT_EXCLUDES
+from leakhunt.api import snapshots as api
 from leakhunt.cli.loading import load_all
 from leakhunt.cli.options import Size, output, selection
 from leakhunt.cli.output import Destination
 from leakhunt.model.statistics import DiffResult
-from leakhunt.present import diff_report, document
+from leakhunt.present.snapshots import diff_report, document
 from leakhunt.units import format_size
 
 

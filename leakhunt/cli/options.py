@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import tzinfo
 from typing import Any, TypeVar
 
 import click
 
 from leakhunt.errors import LeakhuntError
-from leakhunt.units import parse_size
+from leakhunt.moments import parse_zone
+from leakhunt.units import parse_duration, parse_size
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -43,6 +45,36 @@ class PathMap(click.ParamType):  # type: ignore[type-arg]  # likewise
         if not (old and equals and new):
             self.fail(f"{value!r} is not OLD=NEW, such as /srv/releases/41=/srv/app", param, ctx)
         return old, new
+
+
+class Duration(click.ParamType):  # type: ignore[type-arg]  # likewise
+    """A span of time in seconds as people write it."""
+
+    name = "DURATION"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read the duration, or let click refuse it."""
+        if isinstance(value, float):
+            return value
+        try:
+            return parse_duration(str(value))
+        except LeakhuntError as error:
+            self.fail(f"{error.message}; {error.hint}", param, ctx)
+
+
+class Zone(click.ParamType):  # type: ignore[type-arg]  # likewise
+    """A time zone."""
+
+    name = "ZONE"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tzinfo:
+        """Read the zone, or let click refuse it."""
+        if isinstance(value, tzinfo):
+            return value
+        try:
+            return parse_zone(str(value))
+        except LeakhuntError as error:
+            self.fail(f"{error.message}; {error.hint}", param, ctx)
 
 
 def stacked(*decorators: Callable[[Function], Function]) -> Callable[[Function], Function]:

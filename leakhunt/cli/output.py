@@ -8,7 +8,7 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,11 @@ class Destination:
     output_file: str | None
     color: str
 
+    @property
+    def to_stdout(self) -> bool:
+        """Whether the result goes to standard output."""
+        return self.output_file in _STDOUT
+
     def deliver(self, report: Report, document: Callable[[], Mapping[str, Any]]) -> None:
         """Render a result and write it.
 
@@ -51,6 +56,16 @@ class Destination:
             for note in (*report.warnings, *(f"{skipped.what}: {skipped.why}" for skipped in report.skipped)):
                 click.echo(f"warning: {plain(note)}", err=True)
 
+    def deliver_lines(self, documents: Iterable[Mapping[str, Any]]) -> None:
+        """Write documents as JSON, each on a line of its own.
+
+        Raises:
+            LeakhuntError: the file cannot be written.
+        """
+        from leakhunt.render import json  # noqa: PLC0415 - not for --version
+
+        self._write("".join(map(json.line, documents)))
+
     def _render(self, report: Report, document: Callable[[], Mapping[str, Any]]) -> str:
         from leakhunt.render import csv, github, json, markdown  # noqa: PLC0415 - not for --version
 
@@ -65,7 +80,7 @@ class Destination:
         )
 
     def _to_terminal(self) -> bool:
-        return self.output_file in _STDOUT and sys.stdout.isatty()
+        return self.to_stdout and sys.stdout.isatty()
 
     def _width(self) -> int:
         """Return the terminal's width; what goes to a file or a pipe is not broken, unless COLUMNS says so."""
@@ -79,7 +94,7 @@ class Destination:
         return self._to_terminal() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
     def _write(self, text: str) -> None:
-        if self.output_file is None or self.output_file in _STDOUT:
+        if self.output_file is None or self.to_stdout:
             _print(text)
             return
         try:

@@ -6,13 +6,13 @@ from typing import Any
 
 import click
 
-from leakhunt import api
 from leakhunt.analysis.diff import SORTS_TOP
+from leakhunt.api import snapshots as api
 from leakhunt.cli.diff import analysis_arguments
 from leakhunt.cli.loading import load_all
 from leakhunt.cli.options import output, selection
 from leakhunt.cli.output import Destination
-from leakhunt.present import document, top_report
+from leakhunt.present.snapshots import document, top_report
 
 
 @click.command(

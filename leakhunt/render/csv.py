@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+from datetime import datetime
 from typing import Any
 
 from leakhunt.model.report import Report
+from leakhunt.moments import iso
 from leakhunt.render.text import plain
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -23,6 +25,8 @@ def render(report: Report) -> str:
 
 
 def _value(value: Any) -> Any:  # noqa: ANN401 - raw values of any kind
+    if isinstance(value, datetime):
+        return iso(value)
     if not isinstance(value, str):
         return value
     text = plain(value)

@@ -48,6 +48,11 @@ def _table(table: Table) -> Iterator[str]:
     place = next(at for at, column in enumerate(table.columns) if column.key == "place")
     for line in table.lines:
         cells = [_escape(cell(column.kind, value)) for column, value in zip(table.columns, line.cells)]
+        if table.prose:
+            below = [_code(one.text) if one.role == "code" else _escape(one.text) for one in line.details]
+            cells[place] = "<br>".join([f"**{cells[place]}**", *below])
+            yield "| " + " | ".join(cells) + " |"
+            continue
         frames = [_code(detail.text) for detail in line.details if detail.role == "frame"]
         code = [_code(detail.text) for detail in line.details if detail.role == "code"]
         cells[place] = "<br>".join([*frames, _code(cell(Kind.TEXT, line.cells[place])), *code])

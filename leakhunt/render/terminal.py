@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Iterator, Sequence
 
 from rich.console import Console, Group, RenderableType
@@ -13,8 +14,9 @@ from rich.text import Text
 from leakhunt.model.report import Detail, Kind, Line, Report, Table
 from leakhunt.render.text import cell, plain
 
-_STYLES = {"code": "dim", "task": "cyan", "frame": "dim", "note": "dim"}
+_STYLES = {"code": "dim", "task": "cyan", "frame": "dim", "note": "dim", "next": "green"}
 _PLACE = "place"
+_INDENT = "    "
 _ROOM = 30  # a narrower column breaks every name
 
 
@@ -45,7 +47,7 @@ def _parts(report: Report, width: int) -> Iterator[RenderableType]:
     for table in report.tables:
         if table.lines:
             yield Text()
-            yield _grid(table, width)
+            yield _prose(table, width) if table.prose else _grid(table, width)
         yield from (Text(plain(note), style="dim") for note in table.notes)
     notes = [("warning: ", warning) for warning in report.warnings]
     notes += [("not read: ", f"{skipped.what}: {skipped.why}") for skipped in report.skipped]
@@ -55,6 +57,40 @@ def _parts(report: Report, width: int) -> Iterator[RenderableType]:
     if report.advice:
         yield Text()
     yield from (Text(plain(line)) for line in report.advice)
+
+
+def _prose(table: Table, width: int) -> RenderableType:
+    """Lay out a table of sentences: each row a paragraph that its numbers begin, with its details indented below."""
+    place = next(at for at, column in enumerate(table.columns) if column.key == _PLACE)
+    heads = [column.title for column in table.columns]
+    rows = [
+        [cell(column.kind, value) for column, value in zip(table.columns, line.cells)] for line in table.lines
+    ]
+    widths = [max(map(len, column)) for column in zip(heads, *rows)][:place]
+    rooms = [-room if column.kind is Kind.TIME else room for column, room in zip(table.columns, widths)]
+    parts = [Text(_paragraph(heads, rooms, width), style="bold dim")]
+    for cells, line in zip(rows, table.lines):
+        parts.append(Text(_paragraph(cells, rooms, width), style="bold"))
+        parts += [
+            Text(_filled(plain(detail.text), width, _INDENT), style=_STYLES[detail.role])
+            for detail in line.details
+        ]
+    return Group(*parts)
+
+
+def _paragraph(cells: Sequence[str], rooms: Sequence[int], width: int) -> str:
+    """Put numbers in their columns, to the left where the room is negative, in front of a sentence."""
+    numbers = [text.ljust(-room) if room < 0 else text.rjust(room) for text, room in zip(cells, rooms)]
+    return _filled("  ".join([*numbers, cells[len(rooms)]]), width, "")
+
+
+def _filled(text: str, width: int, indent: str) -> str:
+    """Break a line at blanks, if need be within words, and indent what follows."""
+    room = max(width, len(_INDENT) + _ROOM // 2)
+    return textwrap.fill(
+        text, room, initial_indent=indent, subsequent_indent=_INDENT, replace_whitespace=False,
+        drop_whitespace=True, break_on_hyphens=False, expand_tabs=False,
+    )  # fmt: skip
 
 
 def _grid(table: Table, width: int) -> RenderableType:

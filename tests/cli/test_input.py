@@ -183,7 +183,7 @@ def test_an_interrupt_leaves_nothing_behind(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("leakhunt.api.diff", interrupted)
+    monkeypatch.setattr("leakhunt.api.snapshots.diff", interrupted)
     path = tmp_path / "result.txt"
     result = run(["diff", *celery("steady"), "-o", str(path)])
     assert (result.code, result.out, result.err.strip()) == (130, "", "interrupted")

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from conftest import Blocks, snapshot_of
 
-from leakhunt import api
+from leakhunt.api import snapshots as api
 from leakhunt.model.snapshot import Skipped
 from leakhunt.model.statistics import DiffResult
-from leakhunt.present import diff_report, document, top_report
+from leakhunt.present.snapshots import diff_report, document, top_report
 from leakhunt.render import csv as csv_format
 from leakhunt.render import github, markdown, terminal
 from leakhunt.render import json as json_format

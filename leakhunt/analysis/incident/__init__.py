@@ -1,0 +1,1 @@
+"""Kills, signs and deaths from all sources, joined into one story; see ``story``."""

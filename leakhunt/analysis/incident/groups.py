@@ -1,0 +1,146 @@
+"""Kills of the same owner: how often, how regularly, and whether they hold more each time."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timezone
+from itertools import combinations
+from statistics import median
+
+from leakhunt.analysis.incident.places import host_of, in_container, place_of
+from leakhunt.model.oom import OomKill
+from leakhunt.model.verdict import KillGroup
+
+GROWING, FLAT, UNSTEADY = "growing", "flat", "unsteady"
+_FLAT = 0.1  # of the largest
+_REGULAR = 0.35  # the middle half of the pauses lies within this part of their median
+_ALIKE = 2.0  # of a few pauses, the longest is at most so many times the shortest
+_BURST_S = 30.0
+_MOST_PAIRED = 200  # sizes that slopes are taken of; all pairs of more cost too much
+_NEVER = datetime.max.replace(tzinfo=timezone.utc)
+
+
+def group(kills: Sequence[OomKill]) -> tuple[KillGroup, ...]:
+    """Gather kills by their owner and rank: repeated ones first, then by how many and how large."""
+    owners: dict[tuple[str, str, str], list[int]] = defaultdict(list)
+    for at, kill in enumerate(kills):
+        owners[_owner(kill)].append(at)
+    groups = [_group(kind, name, members, kills) for (kind, name, _), members in owners.items()]
+    groups.sort(key=lambda one: (-one.bursts, -one.kills, -max(one.sizes, default=0), one.name))
+    return tuple(replace(one, rank=rank) for rank, one in enumerate(groups, 1))
+
+
+def owner_name(kill: OomKill) -> tuple[str, str]:
+    """Return the kind and the name of whose process it was, as people call it."""
+    place = place_of(kill)
+    if place.pod or place.pod_uid:
+        pod = place.pod or place.pod_uid or ""
+        return "pod", f"{pod} ({place.container})" if place.container else pod
+    if place.container or place.container_id:
+        return "container", place.container or (place.container_id or "")[:12]
+    if place.unit and not place.unit.endswith((".slice", ".scope")):
+        return "unit", place.unit
+    if kill.cgroup is not None and kill.scope == "memcg" and kill.cgroup.limited not in {None, "/"}:
+        return "cgroup", kill.cgroup.limited or ""
+    if kill.worker is not None and kill.worker.node:
+        return "node", kill.worker.node
+    return "comm", kill.comm or (kill.worker.program if kill.worker else "") or "unknown"
+
+
+def _owner(kill: OomKill) -> tuple[str, str, str]:
+    """Return what kills must share to be of one group: the owner, and outside containers the host."""
+    kind, name = owner_name(kill)
+    place = place_of(kill)
+    host = "" if in_container(place) or kind == "node" else host_of(replace(place, node=None)) or ""
+    return kind, name, host
+
+
+def _group(kind: str, name: str, members: Sequence[int], kills: Sequence[OomKill]) -> KillGroup:
+    members = sorted(members, key=lambda at: (kills[at].when or _NEVER, at))
+    bursts = bursts_of([kills[at] for at in members])
+    sizes: list[tuple[datetime | None, int]] = []
+    tasks: Counter[str] = Counter()
+    for burst in bursts:
+        held = [kill.anon_rss for kill in burst if kill.anon_rss is not None]
+        if held:
+            sizes.append((burst[0].when, max(held)))
+        tasks.update({kill.task.name for kill in burst if kill.task is not None and kill.task.name})
+    times = [burst[0].when for burst in bursts if burst[0].when is not None]
+    pauses = [(after - before).total_seconds() for before, after in zip(times, times[1:])]
+    last = kills[members[-1]]
+    dated = [kills[at].when for at in members if kills[at].when is not None]
+    return KillGroup(
+        rank=0,
+        kind=kind,
+        name=name,
+        kills=len(members),
+        bursts=len(bursts),
+        first=dated[0] if dated else None,
+        last=dated[-1] if dated else None,
+        sizes=tuple(size for _, size in sizes),
+        slope=_slope(sizes),
+        interval_s=median(pauses) if pauses else None,
+        limit=last.memory.limit if last.memory is not None else None,
+        pattern=_pattern([size for _, size in sizes]),
+        regular=_regular(pauses),
+        tasks=tuple(tasks.most_common(5)),
+        members=tuple(members),
+    )
+
+
+def bursts_of(kills: Sequence[OomKill]) -> list[list[OomKill]]:
+    """Split kills in the order of time where killing paused; those of one report or storm stay together."""
+    bursts: list[list[OomKill]] = []
+    for kill in kills:
+        if bursts and _same_burst(bursts[-1][-1], kill):
+            bursts[-1].append(kill)
+        else:
+            bursts.append([kill])
+    return bursts
+
+
+def _same_burst(one: OomKill, other: OomKill) -> bool:
+    """Tell whether two kills in a row are of one report: a group's, or several within a storm."""
+    if one.episode and one.episode == other.episode and _source(one) == _source(other):
+        return one.boot_number == other.boot_number
+    if one.when is None or other.when is None or one.confidence == other.confidence == "confirmed":
+        return False
+    return abs((other.when - one.when).total_seconds()) <= _BURST_S and one.group == other.group is not None
+
+
+def _source(kill: OomKill) -> str:
+    return kill.evidence[0].source if kill.evidence else ""
+
+
+def _slope(sizes: Sequence[tuple[datetime | None, int]]) -> float | None:
+    """Return the median slope of all pairs (Theil and Sen's estimate), in bytes per hour."""
+    dated = [(when, size) for when, size in sizes if when is not None][-_MOST_PAIRED:]
+    slopes = [
+        (later - earlier) / (end - start).total_seconds() * 3600
+        for (start, earlier), (end, later) in combinations(dated, 2)
+        if end > start
+    ]
+    return median(slopes) if slopes else None
+
+
+def _pattern(sizes: Sequence[int]) -> str | None:
+    """Put a word to the sizes of three bursts or more."""
+    if len(sizes) < 3:
+        return None
+    if max(sizes) - min(sizes) <= _FLAT * max(sizes):
+        return FLAT
+    rises = sum(after > before for before, after in zip(sizes, sizes[1:]))
+    return GROWING if rises == len(sizes) - 1 else UNSTEADY
+
+
+def _regular(pauses: Sequence[float]) -> bool | None:
+    """Tell whether pauses are alike: all of a few, the middle half of many; two at least are needed."""
+    if len(pauses) < 2:
+        return None
+    ordered = sorted(pauses)
+    if len(ordered) < 8:
+        return ordered[-1] <= _ALIKE * ordered[0]
+    quarter = len(ordered) // 4
+    return ordered[-1 - quarter] - ordered[quarter] <= _REGULAR * median(ordered)

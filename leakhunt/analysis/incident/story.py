@@ -1,0 +1,58 @@
+"""One story out of what several sources say: kills, whose they were, what was running, and the patterns in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+
+from leakhunt.analysis.incident.deaths import join_deaths
+from leakhunt.analysis.incident.loops import ran_twice
+from leakhunt.analysis.incident.pairs import WINDOW_S
+from leakhunt.analysis.incident.signs import join_signs
+from leakhunt.model.incident import Sign, TaskAgain, WorkerDeath
+from leakhunt.model.oom import NotAKill, OomKill
+from leakhunt.model.verdict import RanTwice
+
+_QUOTED = (
+    "the kernel's line stands in another program's: when it was written there says little of when it happened"
+)
+_NEVER = datetime.max.replace(tzinfo=timezone.utc)
+
+
+@dataclass(frozen=True)
+class Story:
+    """What became of the evidence; see :class:`leakhunt.model.verdict.OomResult`."""
+
+    kills: tuple[OomKill, ...]
+    not_kills: tuple[NotAKill, ...]
+    twice: tuple[RanTwice, ...]
+    warnings: tuple[str, ...]
+
+
+def join(
+    kills: Sequence[OomKill],
+    signs: Iterable[Sign],
+    deaths: Sequence[WorkerDeath],
+    again: Iterable[TaskAgain],
+    *,
+    window_s: float = WINDOW_S,
+) -> Story:
+    """Put together what the kernel, other programs and workers tell of the same deaths.
+
+    Args:
+        kills: from kernel logs, each once.
+        signs: from supervisors, runtimes and other killers.
+        deaths: from workers' logs.
+        again: from workers' logs.
+        window_s: how many seconds after a kill a worker may tell of it.
+    """
+    told, not_signs = join_signs([_quoted(kill) for kill in kills], signs)
+    joined, not_deaths, warnings = join_deaths(told, deaths, window_s=window_s)
+    ordered = sorted(joined, key=lambda kill: kill.when or _NEVER)
+    return Story(tuple(ordered), (*not_signs, *not_deaths), ran_twice(again), warnings)
+
+
+def _quoted(kill: OomKill) -> OomKill:
+    """Say of a kill if only a quotation tells of it."""
+    return replace(kill, notes=(*kill.notes, _QUOTED)) if kill.quoted else kill

@@ -1,0 +1,1 @@
+"""One function per question: readers, then analyses, then a typed result. Nothing here prints."""

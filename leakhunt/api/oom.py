@@ -1,0 +1,203 @@
+"""What logs tell of kills for want of memory: oom_scan."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone, tzinfo
+from typing import Any, TypeVar
+
+from leakhunt.analysis.incident.choose import Choice
+from leakhunt.analysis.incident.counted import shortfall
+from leakhunt.analysis.incident.groups import group
+from leakhunt.analysis.incident.loops import loops_of
+from leakhunt.analysis.incident.pairs import WINDOW_S
+from leakhunt.analysis.incident.story import join
+from leakhunt.errors import LeakhuntError
+from leakhunt.model.incident import Counter, Sign, TaskAgain, WorkerDeath
+from leakhunt.model.oom import IncompleteReport, Loss, NotAKill, OomKill, SourceSummary
+from leakhunt.model.snapshot import Skipped
+from leakhunt.model.verdict import LiveSource, OomResult
+from leakhunt.readers.kernel_log.merge import merge
+from leakhunt.readers.kernel_log.scan import Options
+from leakhunt.readers.live import boot_time, read_machine
+from leakhunt.readers.oom_inputs import Input, gather
+from leakhunt.readers.telling import HEARERS, KINDS, Told, tell
+from leakhunt.readers.text_check import EMPTY
+
+__all__ = ["KINDS", "Collected", "Settings", "oom_scan", "result_of", "scan"]
+
+Kind = TypeVar("Kind")
+_MOST_KEPT = 100_000
+_NEVER = datetime.max.replace(tzinfo=timezone.utc)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to read, and what to show.
+
+    Attributes:
+        kind: what the inputs are, one of ``KINDS``, or an empty string to find out.
+        tz: the zone of stamps that have none.
+        boot_time: when the machine was started, for logs that count seconds from there.
+        window_s: how many seconds after a kill a worker may tell of it.
+        choice: which kills to show.
+    """
+
+    kind: str = ""
+    tz: tzinfo = timezone.utc
+    boot_time: datetime | None = None
+    window_s: float = WINDOW_S
+    choice: Choice = field(default_factory=Choice)
+
+    @property
+    def options(self) -> Options:
+        """What the readers are told."""
+        return Options(kind=self.kind, tz=self.tz, boot_time=self.boot_time)
+
+
+def oom_scan(
+    paths: Sequence[str | os.PathLike[str]] = (),
+    *,
+    kind: str = "",
+    tz: tzinfo = timezone.utc,
+    boot_time: datetime | None = None,
+    window_s: float = WINDOW_S,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    host: str = "",
+    comm: str = "",
+    container: str = "",
+    min_confidence: str = "possible",
+) -> OomResult:
+    """Find the processes that were killed for want of memory, and tell which task each was running.
+
+    Args:
+        paths: logs and documents of any kind, folders of such, archives; ``-`` is standard input. None at all reads
+            this machine's logs.
+        kind: what the inputs are, one of ``leakhunt oom-scan --as``; by default that is found out.
+        tz: the zone of stamps that have none.
+        boot_time: when the machine was started, for logs that count seconds from there.
+        window_s: how many seconds after a kill a worker may tell of it.
+        since: leave out what was killed before; aware.
+        until: leave out what was killed after; aware.
+        host: a glob for the machine's name.
+        comm: a glob for the name of the process.
+        container: a glob for the name or id of container, pod, unit or control group.
+        min_confidence: ``confirmed``, ``probable`` or ``possible``.
+
+    Raises:
+        LeakhuntError: a file that was named cannot be read.
+    """
+    choice = Choice(since, until, host, comm, container, min_confidence)
+    return scan(paths, Settings(kind, tz, boot_time, window_s, choice))
+
+
+def scan(
+    paths: Sequence[str | os.PathLike[str]],
+    settings: Settings,
+    *,
+    progress: Callable[[int], object] | None = None,
+) -> OomResult:
+    """Do what :func:`oom_scan` does, with all settings in one; ``progress`` is told of bytes of files as they are read.
+
+    Raises:
+        LeakhuntError: a file that was named cannot be read.
+    """
+    collected = Collected()
+    if not paths:
+        collected.take(read_machine(settings.options, HEARERS, settings.choice.since))
+        return result_of(collected, settings, booted=boot_time())
+    gathered = gather([os.fspath(path) for path in paths], progress)
+    collected.take(gathered.skipped)
+    for source in gathered.inputs:
+        collected.take(
+            tell(source, settings.options) if len(gathered.inputs) == 1 else _tell(source, settings)
+        )
+    faults = [one for one in collected.of(Skipped) if one.why != EMPTY]
+    if not collected.of(SourceSummary) and (faults or not collected.of(Skipped)):
+        what = "; ".join(f"{one.what}: {one.why}" for one in faults[:3])
+        raise LeakhuntError(f"there is nothing to read: {what or 'no files'}", "name logs, or a folder of logs")
+    return result_of(collected, settings)
+
+
+def _tell(source: Input, settings: Settings) -> Iterator[Told]:
+    """Read one input of several: what is wrong with it is told, and the others are read."""
+    try:
+        yield from tell(source, settings.options)
+    except LeakhuntError as error:
+        yield Skipped(source.name, error.message.removeprefix(f"{source.name}: "))
+
+
+class Collected:
+    """What the sources told, kind by kind.
+
+    Args:
+        most: so many of each kind are kept, the newest, and up to twice as many.
+
+    Attributes:
+        dropped: how many are not.
+    """
+
+    def __init__(self, most: int = _MOST_KEPT) -> None:
+        self.dropped = 0
+        self._most = most
+        self._found: dict[type, list[Any]] = defaultdict(list)
+
+    def take(self, events: Iterable[object]) -> None:
+        """Sort events by what they are."""
+        for event in events:
+            found = self._found[type(event)]
+            found.append(event)
+            if len(found) >= 2 * self._most:
+                del found[: self._most]
+                self.dropped += self._most
+
+    @property
+    def warnings(self) -> Iterator[str]:
+        """Say if not all was kept."""
+        if self.dropped:
+            yield f"there is very much of it: {self.dropped:,} of the oldest pieces of evidence are left out"
+
+    def of(self, kind: type[Kind]) -> list[Kind]:
+        """Return what was told of one kind, in order."""
+        return self._found[kind]
+
+
+def result_of(collected: Collected, settings: Settings, *, booted: datetime | None = None) -> OomResult:
+    """Join what was collected, choose what is asked for, and look for patterns in it.
+
+    Args:
+        collected: what the sources told.
+        settings: how to join, and what to choose.
+        booted: when this machine was started, if its own counters are among it.
+    """
+    choice = settings.choice
+    deaths, counters = collected.of(WorkerDeath), collected.of(Counter)
+    story = join(
+        merge(collected.of(OomKill)),
+        collected.of(Sign),
+        deaths,
+        collected.of(TaskAgain),
+        window_s=settings.window_s,
+    )
+    kills = tuple(kill for kill in story.kills if choice.takes(kill))
+    not_kills = [one for one in (*collected.of(NotAKill), *story.not_kills) if choice.takes_time(one.when)]
+    return OomResult(
+        sources=tuple(collected.of(SourceSummary)),
+        kills=kills,
+        incomplete=tuple(one for one in collected.of(IncompleteReport) if choice.takes_time(one.when)),
+        groups=group(kills),
+        loops=loops_of(kills, deaths),
+        twice=story.twice,
+        not_kills=tuple(sorted(not_kills, key=lambda one: one.when or _NEVER)),
+        losses=tuple(collected.of(Loss)),
+        counters=tuple(counters),
+        live=tuple(collected.of(LiveSource)),
+        hidden=len(story.kills) - len(kills),
+        filtered=choice.words,
+        warnings=(*collected.warnings, *story.warnings, *shortfall(counters, story.kills, booted)),
+        skipped=tuple(collected.of(Skipped)),
+    )

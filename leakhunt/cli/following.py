@@ -1,0 +1,118 @@
+"""``leakhunt oom-scan --follow``: kills as they happen."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import threading
+from collections.abc import Sequence
+
+import click
+
+from leakhunt.api.following import follow_kills, follow_sources
+from leakhunt.api.oom import Settings
+from leakhunt.cli.output import Destination
+from leakhunt.errors import LeakhuntError
+from leakhunt.model.oom import OomKill
+from leakhunt.present.oom import kill_report
+from leakhunt.present.oom_document import kill_document
+from leakhunt.render import json
+from leakhunt.render.text import plain
+
+_FORMATS = ("table", "ndjson", "json")
+_LONGEST_S = 300.0
+
+
+def tell(
+    paths: Sequence[str],
+    settings: Settings,
+    destination: Destination,
+    command: str | None,
+    *,
+    fail_on_kill: bool,
+) -> int:
+    """Print each kill, and give it to a command, until the logs end or somebody interrupts.
+
+    Raises:
+        LeakhuntError: a log may not be read, or the options do not go together.
+    """
+    if destination.output_format not in _FORMATS:
+        raise LeakhuntError(
+            f"--follow does not go with --format {destination.output_format}",
+            f"it is one of {', '.join(_FORMATS)}",
+        )
+    if not destination.to_stdout:
+        raise LeakhuntError("--follow does not go with --output", "let the shell write: ... >> kills.ndjson")
+    runner = _Runner(command) if command is not None else None
+    found = False
+    try:
+        sources, live = follow_sources(paths, settings)
+        for source in live:
+            click.echo(
+                f"{'following' if source.used else 'not readable:'} {source.name}: {plain(source.why)}",
+                err=True,
+            )
+        for kill in follow_kills(sources, settings):
+            if runner is not None:
+                runner.start(kill)
+            _print(kill, destination)
+            found = found or kill.confidence != "possible"
+            if fail_on_kill and found:
+                break
+    except KeyboardInterrupt:  # how following ends
+        pass
+    if runner is not None:
+        runner.finish()
+    return 1 if fail_on_kill and found else 0
+
+
+def _print(kill: OomKill, destination: Destination) -> None:
+    if destination.output_format == "table":
+        destination.deliver(kill_report(kill), dict)
+    else:
+        destination.deliver_lines([kill_document(kill)])
+
+
+class _Runner:
+    """Runs a command for each kill, beside the following.
+
+    Args:
+        command: its words, as a shell would split them; no shell runs it.
+
+    Raises:
+        LeakhuntError: the words cannot be split.
+    """
+
+    def __init__(self, command: str) -> None:
+        try:
+            self._words = shlex.split(command)
+        except ValueError as error:
+            raise LeakhuntError(f"--exec {command!r}: a quotation has no end") from error
+        if not self._words:
+            raise LeakhuntError("--exec names no command")
+        self._threads: list[threading.Thread] = []
+
+    def start(self, kill: OomKill) -> None:
+        """Run the command with a kill as JSON on its input."""
+        text = json.line(kill_document(kill))
+        self._threads = [thread for thread in self._threads if thread.is_alive()]
+        thread = threading.Thread(target=self._run, args=(text,), daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def finish(self) -> None:
+        """Wait for what still runs."""
+        for thread in self._threads:
+            thread.join(_LONGEST_S)
+
+    def _run(self, text: str) -> None:
+        try:
+            done = subprocess.run(  # noqa: S603 - the user's own command
+                self._words, input=text.encode(), check=False, timeout=_LONGEST_S
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            reason = error.strerror if isinstance(error, OSError) else f"runs longer than {_LONGEST_S:.0f} s"
+            click.echo(f"warning: --exec {plain(self._words[0])}: {reason}", err=True)
+            return
+        if done.returncode:
+            click.echo(f"warning: --exec {plain(self._words[0])}: left with {done.returncode}", err=True)

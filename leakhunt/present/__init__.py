@@ -1,0 +1,1 @@
+"""Typed results as neutral reports for people, and as the documents of the JSON contract for programs."""

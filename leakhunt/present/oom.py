@@ -1,0 +1,146 @@
+"""Kills as a report: the answer first, then what repeats, then each kill, newest first."""
+
+from __future__ import annotations
+
+import os.path
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from leakhunt.model.oom import OomKill
+from leakhunt.model.report import Report
+from leakhunt.model.verdict import KillGroup, OomResult
+from leakhunt.moments import format_moment
+from leakhunt.present import oom_tables as tables
+from leakhunt.present import oom_words as words
+from leakhunt.units import count_of, format_count
+
+_MOST_SOURCES = 4
+_MOST_TASKS = 5
+_LONGEST_NAME = 36
+
+
+def oom_report(
+    result: OomResult,
+    *,
+    limit: int = 10,
+    details: bool = False,
+    evidence: bool = False,
+    everything: bool = False,
+) -> Report:
+    """Word what was found.
+
+    Args:
+        result: what a scan came to.
+        limit: how many kills or storms to list, newest first; 0 lists all.
+        details: show the parts of each report.
+        evidence: show the lines themselves.
+        everything: show what is no kill, too.
+    """
+    shown = [tables.repeated(result), tables.kills(result, limit, details=details, evidence=evidence)]
+    if everything:
+        shown.append(tables.not_kills(result, evidence=evidence))
+    return Report(
+        headline=_headline(result),
+        facts=tuple(_facts(result, everything=everything)),
+        tables=tuple(shown),
+        advice=tuple(_advice(result)),
+        warnings=result.warnings,
+        skipped=result.skipped,
+    )
+
+
+def kill_report(kill: OomKill) -> Report:
+    """Word one kill alone, as it is told while a log is followed."""
+    when = f"{format_moment(kill.when)} UTC: " if kill.when is not None else ""
+    lines = [detail.text for detail in tables.about(kill, kernel_logs=(), details=False, evidence=False)]
+    return Report(headline=f"{when}{words.sentence(kill)}", facts=tuple(lines), tables=())
+
+
+def _headline(result: OomResult) -> str:
+    """Answer: how many, when, whose."""
+    sure = [kill for kill in result.kills if kill.confidence != "possible"]
+    unsure = len(result.kills) - len(sure)
+    also = f"{count_of(unsure, 'SIGKILL')} that nothing explains" if unsure else ""
+    if not sure:
+        where = count_of(len(result.sources), "source") if result.sources else "what could be read"
+        more = f", but {also}" if also else ""
+        return f"No OOM kill in {where}{more}{_span(result.kills)}."
+    more = f"; and {also}" if also else ""
+    if len(sure) == 1:
+        return f"One OOM kill{_span(sure)}: {words.sentence(sure[0])}{more}."
+    owners = [group for group in result.groups if any(result.kills[at] in sure for at in group.members[:1])]
+    if len(owners) != 1:
+        most = (
+            f", {format_count(owners[0].kills)} of {words.group_name(owners[0])}"
+            if owners and owners[0].kills > 1
+            else ""
+        )
+        return f"{count_of(len(sure), 'OOM kill')}{_span(sure)}{most}{_running(owners[:1])}{more}."
+    every = f", {words.rhythm(owners[0])}" if owners[0].interval_s is not None else ""
+    whose = words.group_name(owners[0])
+    return f"{count_of(len(sure), 'OOM kill')} of {whose}{_span(sure)}{every}{_running(owners)}{more}."
+
+
+def _running(owners: Sequence[KillGroup]) -> str:
+    """Name the task that was running most often."""
+    tasks = owners[0].tasks if owners else ()
+    return f", running {tasks[0][0]}" if tasks else ""
+
+
+def _span(kills: Sequence[OomKill]) -> str:
+    """Say from when to when."""
+    times = [kill.when for kill in kills if kill.when is not None]
+    if not times:
+        return ""
+    first, last = min(times), max(times)
+    if format_moment(first) == format_moment(last):
+        return f" at {format_moment(first)} UTC"
+    shown = format_moment(last)
+    if first.date() == last.date():
+        shown = shown.partition(" ")[2]
+    return f" from {format_moment(first)} to {shown} UTC"
+
+
+def _facts(result: OomResult, *, everything: bool) -> Iterator[str]:
+    if result.sources:
+        names = [_short(os.path.basename(source.source)) for source in result.sources[:_MOST_SOURCES]]
+        more = len(result.sources) - len(names)
+        read = f"{', '.join(names)}{f' and {format_count(more)} more' if more else ''}"
+        yield f"Read {read}: {count_of(sum(source.lines for source in result.sources), 'line')}."
+    used = [f"{source.name} ({source.why})" for source in result.live if source.used]
+    if used:
+        yield f"Looked at {', '.join(used)}."
+    yield from (f"Not readable: {source.name}: {source.why}." for source in result.live if not source.used)
+    if result.filtered:
+        yield f"Shown: {', '.join(result.filtered)}; {count_of(result.hidden, 'kill')} left out."
+    if result.incomplete:
+        reports = count_of(len(result.incomplete), "report")
+        yield f"{reports} without a kill line: the log is cut there, or nobody was killed."
+    lost = sum(loss.count or 1 for loss in result.losses)
+    if lost:
+        yield f"The logs say that {count_of(lost, 'line')} of theirs are lost."
+    if result.not_kills and not everything:
+        kinds = Counter(one.kind for one in result.not_kills)
+        named = ", ".join(f"{format_count(count)} {kind}" for kind, count in kinds.most_common(4))
+        yield f"Not OOM kills ({named}): listed with --all."
+
+
+def _advice(result: OomResult) -> Iterator[str]:
+    for task in result.twice[:_MOST_TASKS]:
+        again = f" at {format_moment(task.again)}" if task.again else ""
+        yield (
+            f"Probably ran twice: {task.name or 'task'}[{task.id}], {task.outcome} again{again}; "
+            "check what it had done before its worker died."
+        )
+    more = len(result.twice) - _MOST_TASKS
+    if more > 0:
+        yield f"{count_of(more, 'further task')} probably ran twice: --format json names them."
+
+
+def _short(name: str) -> str:
+    """Cut the middle out of a name that fills a line, such as a container's id."""
+    return (
+        name
+        if len(name) <= _LONGEST_NAME
+        else f"{name[: _LONGEST_NAME // 2]}...{name[-_LONGEST_NAME // 2 :]}"
+    )

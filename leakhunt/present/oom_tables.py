@@ -1,0 +1,235 @@
+"""Tables of kills: what repeats, each kill, newest first, what is no kill, and rows of raw values."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from leakhunt.analysis.incident.groups import bursts_of, owner_name
+from leakhunt.model.oom import OomKill
+from leakhunt.model.report import Column, Detail, Kind, Line, Report, Table
+from leakhunt.model.verdict import KillGroup, OomResult, TaskLoop
+from leakhunt.present import oom_words as words
+from leakhunt.units import count_of, format_count, format_duration, format_size
+
+_MOST_GROUPS = 5
+_MOST_ROWS = 5
+
+
+def repeated(result: OomResult) -> Table:
+    """Return whose processes were killed more than once, and what was delivered to be killed again."""
+    groups = [group for group in result.groups if group.bursts > 1]
+    columns = (
+        Column("kills", "kills", Kind.COUNT),
+        Column("last", "last held", Kind.SIZE),
+        Column("place", "killed again and again", Kind.TEXT),
+    )
+    shown = groups[:_MOST_GROUPS]
+    lines = [_group_line(group, result.loops) for group in shown]
+    inside = {at for group in shown for at in group.members}
+    outside = [loop for loop in result.loops if not inside.issuperset(loop.members)]
+    lines += [
+        Line((loop.kills, None, loop.name or "a task"), (_loop(loop),)) for loop in outside[:_MOST_GROUPS]
+    ]
+    more = len(groups) - _MOST_GROUPS
+    notes = (f"{count_of(more, 'further owner')} with repeated kills.",) if more > 0 else ()
+    return Table(columns, tuple(lines), notes, prose=True)
+
+
+def _group_line(group: KillGroup, loops: Sequence[TaskLoop]) -> Line:
+    """Say whose kills these are, how they repeat, and what was running."""
+    looped = any(set(loop.members) >= set(group.members) for loop in loops)
+    details = [Detail(sentence, "note") for sentence in words.repetition(group, looped=looped)]
+    if group.kills > group.bursts:
+        bursts = f"{format_count(group.kills)} processes in {count_of(group.bursts, 'burst')}"
+        details.insert(0, Detail(bursts, "note"))
+    details += [Detail(f"task {name} ({count} of {group.bursts})", "task") for name, count in group.tasks[:3]]
+    details += [_loop(loop) for loop in loops if set(loop.members) <= set(group.members)][:_MOST_GROUPS]
+    return Line(
+        (group.kills, group.sizes[-1] if group.sizes else None, words.group_name(group)), tuple(details)
+    )
+
+
+def _loop(loop: TaskLoop) -> Detail:
+    """Call a loop by its name, and say what stops it."""
+    tied = f"message {loop.id}" if loop.id else "messages with the same arguments"
+    return Detail(
+        f"poison pill: {tied}, delivered {loop.deliveries} times and killed {loop.kills} times; what stops it is a "
+        "delivery limit of the queue, or attempts counted by the task (not a time limit: the kill comes first)",
+        "note",
+    )
+
+
+def kills(result: OomResult, limit: int, *, details: bool, evidence: bool) -> Table:
+    """Return each kill, newest first; a storm is summed up unless details are wanted."""
+    columns = (
+        Column("when", "when (UTC)", Kind.TIME),
+        Column("anon_rss", "held", Kind.SIZE),
+        Column("place", "who, by whose limit, running what", Kind.TEXT),
+    )
+    bursts = bursts_of(result.kills)[::-1]
+    shown = bursts[:limit] if limit else bursts
+    logs = tuple(
+        dict.fromkeys(
+            line.source for kill in result.kills if kill.killer == "kernel" for line in kill.evidence[:1]
+        )
+    )
+    told: set[str] = set()
+    owned = len(result.groups) > 1  # the headline names the only one
+    lines = []
+    for burst in shown:
+        if len(burst) > 1 and not details:
+            lines.append(_storm_line(burst, logs, told, evidence=evidence))
+            continue
+        lines += [
+            Line(
+                (kill.when, kill.anon_rss, words.sentence(kill, owned=owned)),
+                tuple(_once(about(kill, kernel_logs=logs, details=details, evidence=evidence), told)),
+            )
+            for kill in burst
+        ]
+    left = sum(map(len, bursts[len(shown) :]))
+    notes = (f"{count_of(left, 'older kill')} not listed: --top 0 lists all.",) if left else ()
+    return Table(columns, tuple(lines), notes, prose=True)
+
+
+def _once(details: Iterator[Detail], told: set[str]) -> Iterator[Detail]:
+    """Give each piece of advice once."""
+    for detail in details:
+        if detail.role != "next" or detail.text not in told:
+            yield detail
+        if detail.role == "next":
+            told.add(detail.text)
+
+
+def about(kill: OomKill, *, kernel_logs: Sequence[str], details: bool, evidence: bool) -> Iterator[Detail]:
+    """Yield what is to be said below the sentence on a kill; the last is what to do next."""
+    if kill.task is not None:
+        yield Detail(words.task_words(kill.task), "task")
+    yield Detail(words.certainty(kill), "note")
+    yield from (Detail(note, "note") for note in kill.notes)
+    yield from (Detail(sentence, "note") for sentence in words.others(kill))
+    if details:
+        yield from (Detail(text, "code") for text in _parts(kill))
+    if evidence:
+        for line in kill.evidence:
+            place = f"{line.source}:{line.line}" if line.line else line.source
+            yield Detail(f"{place}: {line.text}", "code")
+    if step := words.next_step(kill, kernel_logs):
+        yield Detail(f"next: {step}", "next")
+
+
+def _storm_line(burst: Sequence[OomKill], logs: Sequence[str], told: set[str], *, evidence: bool) -> Line:
+    """Sum up kills that came at once: a group that died as a whole, or one report after another."""
+    largest = max(burst, key=lambda kill: kill.anon_rss or 0)
+    names = Counter(kill.comm or "unknown" for kill in burst)
+    listed = ", ".join(f"{format_count(count)} {name}" for name, count in names.most_common(4))
+    more = f" and {count_of(len(names) - 4, 'other name')}" if len(names) > 4 else ""
+    span = _seconds(burst)
+    together = "together, as a group" if largest.group else "in a storm"
+    owners = {words.whose(kill) for kill in burst}
+    owner = f" {owners.pop()}" if len(owners) == 1 and owners != {""} else ""
+    within = f" within {format_duration(span)}" if span >= 0.1 else ""
+    sentence = f"{count_of(len(burst), 'process')} {together}{within}{owner} ({listed}{more}), killed {words.why(largest)}"
+    details = [Detail(f"the largest was {words.who(largest)}", "note")]
+    known = [kill for kill in burst if kill.worker is not None or kill.task is not None]
+    if len(known) < 2 or all((kill.worker, kill.task) == (known[0].worker, known[0].task) for kill in known):
+        details += about(known[0] if known else largest, kernel_logs=logs, details=False, evidence=evidence)
+    else:
+        details += [
+            Detail(
+                f"{words.who(kill)}: {words.task_words(kill.task) if kill.task else 'task unknown'}", "task"
+            )
+            for kill in known[:_MOST_ROWS]
+        ]
+        details.append(Detail(words.certainty(known[0]), "note"))
+        if step := words.next_step(known[0], logs):
+            details.append(Detail(f"next: {step}", "next"))
+    return Line((burst[0].when, largest.anon_rss, sentence), tuple(_once(iter(details), told)))
+
+
+def _seconds(burst: Sequence[OomKill]) -> float:
+    times = [kill.when for kill in burst if kill.when is not None]
+    return (max(times) - min(times)).total_seconds() if times else 0.0
+
+
+def _parts(kill: OomKill) -> Iterator[str]:
+    """Yield the parts of a report, as far as they are there."""
+    sizes = words.held(kill)
+    if sizes:
+        total = f", {format_size(kill.total_vm)} mapped" if kill.total_vm is not None else ""
+        yield f"memory: {sizes}{total}"
+    memory = kill.memory
+    if memory is not None and memory.usage is not None:
+        limit = format_size(memory.limit) if memory.limit is not None else "no limit"
+        failures = f", failed {format_count(memory.failcnt)} times" if memory.failcnt is not None else ""
+        yield f"control group: {format_size(memory.usage)} used of {limit}{failures}"
+    owner = kill.cgroup
+    if owner is not None:
+        yield from (
+            f"{name}: {path}" for name, path in (("limited", owner.limited), ("victim", owner.victim)) if path
+        )
+    scores = (("badness", kill.score), ("oom_score_adj", kill.oom_score_adj), ("uid", kill.uid))
+    line = ", ".join(f"{name} {value}" for name, value in scores if value is not None)
+    kernel = f"kernel {kill.kernel}" if kill.kernel else ""
+    yield from filter(None, (", ".join(filter(None, (line, kernel))),))
+    rows = sorted(kill.tasks, key=lambda row: -(row.rss + (row.swap or 0)))
+    for row in rows[:_MOST_ROWS]:
+        swap = f" + {format_size(row.swap)} swapped" if row.swap else ""
+        yield f"  {format_size(row.rss):>9}{swap}  {row.comm} (pid {row.pid})"
+    if len(rows) > _MOST_ROWS:
+        yield f"  and {count_of(len(rows) - _MOST_ROWS + kill.tasks_omitted, 'process')} with less"
+    if kill.missing:
+        yield f"missing from the report: {', '.join(kill.missing)}"
+    if kill.copies > 1:
+        yield f"told {format_count(kill.copies)} times, counted once"
+
+
+def not_kills(result: OomResult, *, evidence: bool) -> Table:
+    """Return the deaths and failures that are no kills for want of memory."""
+    columns = (
+        Column("when", "when (UTC)", Kind.TIME),
+        Column("place", "not an OOM kill", Kind.TEXT),
+    )
+    lines = []
+    for one in result.not_kills:
+        process = f"{one.process.comm} " if one.process is not None else ""
+        details: tuple[Detail, ...] = (Detail(one.text, "note"),) if one.text else ()
+        if evidence or not one.text:
+            line = one.evidence
+            details += (Detail(f"{line.source}:{line.line}: {line.text}", "code"),)
+        lines.append(Line((one.when, f"{process}{one.kind}"), details))
+    return Table(columns, tuple(lines), prose=True)
+
+
+def rows_report(result: OomResult) -> Report:
+    """Return a row of raw values for each kill, for spreadsheets."""
+    columns = tuple(
+        Column(key, key, kind)
+        for key, kind in (
+            ("when", Kind.TIME), ("confidence", Kind.TEXT), ("killer", Kind.TEXT), ("scope", Kind.TEXT),
+            ("host", Kind.TEXT), ("owner", Kind.TEXT), ("pid", Kind.COUNT), ("comm", Kind.TEXT),
+            ("anon_rss", Kind.SIZE), ("file_rss", Kind.SIZE), ("shmem_rss", Kind.SIZE), ("total_vm", Kind.SIZE),
+            ("limit", Kind.SIZE), ("oom_score_adj", Kind.COUNT), ("worker", Kind.TEXT), ("worker_pid", Kind.COUNT),
+            ("task", Kind.TEXT), ("task_id", Kind.TEXT), ("task_how", Kind.TEXT), ("copies", Kind.COUNT),
+            ("source", Kind.TEXT), ("line", Kind.COUNT),
+        )
+    )  # fmt: skip
+    lines = []
+    for kill in result.kills:
+        worker, task = kill.worker, kill.task
+        first = kill.evidence[0] if kill.evidence else None
+        lines.append(
+            Line(
+                (
+                    kill.when, kill.confidence, kill.killer, kill.scope,
+                    kill.host, owner_name(kill)[1], kill.pid, kill.comm,
+                    kill.anon_rss, kill.file_rss, kill.shmem_rss, kill.total_vm,
+                    kill.memory.limit if kill.memory else None, kill.oom_score_adj,
+                    (worker.name or worker.node) if worker else None, worker.pid if worker else None,
+                    task.name if task else None, task.id if task else None, task.how if task else None, kill.copies,
+                    first.source if first else None, first.line if first else None,
+                )
+            )
+        )  # fmt: skip
+    return Report("", (), (Table(columns, tuple(lines)),), warnings=result.warnings, skipped=result.skipped)

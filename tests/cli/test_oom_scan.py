@@ -1,0 +1,240 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from conftest import ROOT, Run, squeezed, subprocess_environment
+
+OOM = "fixtures/oom"
+CASES = tuple(
+    sorted(path.parent.name for path in (ROOT / OOM).glob("*/expected.json") if path.parent.name != "invalid")
+)
+BROKEN = tuple(
+    sorted(path.name for path in (ROOT / OOM / "invalid").iterdir() if path.suffix not in {".py", ".md"})
+)
+KILL = (
+    "2026-11-21T03:10:42+00:00 node-7 kernel: Memory cgroup out of memory: Killed process {pid} ({comm}) "
+    "total-vm:900000kB, anon-rss:204800kB, file-rss:4096kB, shmem-rss:0kB, UID:0 pgtables:500kB oom_score_adj:0\n"
+)
+
+
+def expected(case: str) -> dict[str, Any]:
+    """Return what is known of a case."""
+    found: dict[str, Any] = json.loads((ROOT / OOM / case / "expected.json").read_text(encoding="utf-8"))
+    return found
+
+
+def scanned(run: Run, *arguments: str) -> dict[str, Any]:
+    """Return the JSON of a scan once it has passed the schema."""
+    result = run(["oom-scan", *arguments, "--format", "json"])
+    assert (result.code, result.err) == (0, "")
+    parsed: dict[str, Any] = json.loads(result.out)
+    schema = json.loads((ROOT / "leakhunt/schemas/oom-1.json").read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator(schema).validate(parsed)
+    return parsed
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_each_kill_is_told_once_and_whose_it_was(run: Run, case: str) -> None:
+    """A folder of several sources gives the kills that happened, each once, by the right killer in the right place."""
+    found = {kill["pid"]: kill for kill in scanned(run, f"{OOM}/{case}")["kills"]}
+    wanted = {kill["pid"]: kill for kill in expected(case)["kills"]}
+    assert set(found) == set(wanted)
+    for pid, kill in wanted.items():
+        told = found[pid]
+        for key in ("comm", "confidence", "killer", "scope", "anon_rss"):
+            assert key not in kill or told[key] == kill[key], (pid, key)
+        for key in ("pod", "container", "container_id", "pod_uid"):
+            assert not kill.get(key) or told["place"][key] == kill[key], (pid, key)
+        if kill.get("when"):
+            away = datetime.fromisoformat(told["when"].replace("Z", "+00:00")) - datetime.fromisoformat(
+                kill["when"]
+            )
+            assert abs(away.total_seconds()) <= 1.0 + (told["uncertainty_s"] or 0.0)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_worker_and_its_task_are_named(run: Run, case: str) -> None:
+    """Each kill that a worker's log tells of has its child, its task, how that is known and how sure it is."""
+    found = {kill["pid"]: kill for kill in scanned(run, f"{OOM}/{case}")["kills"]}
+    for kill in expected(case)["kills"]:
+        worker, task = found[kill["pid"]]["worker"], found[kill["pid"]]["task"]
+        assert bool(worker) == bool(kill["worker"])
+        for key, value in (kill["worker"] or {}).items():
+            assert worker[key] == value, (kill["pid"], key)
+        if not kill["task"]:
+            assert task is None or task["how"] == "all"
+            continue
+        if kill["task"]["how"] == "received":
+            assert task["candidates"][0]["id"] == kill["task"]["id"]
+        else:
+            assert {key: task[key] for key in ("name", "id", "how")} == kill["task"]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_loops_repeats_and_decoys_are_told_apart(run: Run, case: str) -> None:
+    """Poison pills, tasks that ran twice, and what is no OOM kill are those that happened."""
+    found, wanted = scanned(run, f"{OOM}/{case}"), expected(case)
+    assert [(loop["id"], loop["kills"]) for loop in found["loops"]] == [
+        (loop["id"], loop["kills"]) for loop in wanted["loops"]
+    ]
+    assert {task["id"] for task in found["ran_twice"]} == {task["id"] for task in wanted["twice"]}
+    kinds = sorted(one["kind"] for one in found["not_kills"])
+    assert kinds == sorted(one["kind"] for one in wanted["not_kills"])
+    assert not any("counted" in warning for warning in found["warnings"])
+
+
+@pytest.mark.parametrize("name", BROKEN)
+@pytest.mark.parametrize("output_format", ["table", "json", "markdown", "csv", "ndjson"])
+def test_a_broken_input_gives_an_answer_or_a_clear_error(run: Run, name: str, output_format: str) -> None:
+    """Whatever the file, there is a result or one error of leakhunt's own, and nothing for a terminal to obey."""
+    result = run(
+        ["oom-scan", f"{OOM}/invalid/{name}", "--format", output_format, "--all", "--details", "--evidence"]
+    )
+    assert result.code in {0, 2}
+    assert "Traceback" not in result.err
+    text = result.out + result.err
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text)
+    if result.code == 2:
+        assert result.err.startswith("error: ")
+        assert result.out == ""
+    wanted = expected("invalid")["kills"].get(name)
+    if wanted is not None and output_format == "ndjson":
+        assert (result.code, len(result.out.splitlines())) == (0, wanted)
+
+
+def test_a_mixed_folder_fits_one_screen(run: Run) -> None:
+    """The story of a mixed folder begins with the answer, and has room on a screen of 40 lines."""
+    result = run(["oom-scan", f"{OOM}/mixed"])
+    lines = result.out.splitlines()
+    assert lines[0].startswith("2 OOM kills of pod shop/celery-exports-5d7f9c8b66-p8mzq")
+    assert len(lines) <= 40
+    assert max(map(len, lines)) <= 80
+
+
+def test_ci_can_fail_on_a_kill(run: Run) -> None:
+    """--fail-on-kill leaves with 1 where a kill is at least probable, and with 0 where there is none."""
+    assert run(["oom-scan", f"{OOM}/docker", "--fail-on-kill"]).code == 1
+    assert run(["oom-scan", f"{OOM}/celery-time-limit", "--fail-on-kill"]).code == 0
+
+
+def test_choices_leave_out_and_say_so(run: Run) -> None:
+    """What the options leave out is counted."""
+    kept = scanned(run, f"{OOM}/docker", "--since", "2026-11-21 06:30")
+    assert (len(kept["kills"]), kept["hidden"], kept["filters"]) == (1, 1, ["since 2026-11-21 06:30:00"])
+    assert scanned(run, f"{OOM}/docker", "--comm", "java")["kills"] == []
+    assert len(scanned(run, f"{OOM}/docker", "--container", "shop-worker-*")["kills"]) == 2
+    assert len(scanned(run, f"{OOM}/docker", "--min-confidence", "confirmed")["kills"]) == 2
+
+
+def test_the_same_story_comes_from_standard_input(run: Run) -> None:
+    """A log through a pipe gives what the file gives."""
+    data = KILL.format(pid=4242, comm="celery").encode()
+    result = run(["oom-scan", "-", "-f", "ndjson"], stdin=data)
+    kill = json.loads(result.out)
+    assert (kill["pid"], kill["anon_rss"], kill["host"], kill["when"]) == (
+        4242, 204_800 << 10, "node-7", "2026-11-21T03:10:42Z",
+    )  # fmt: skip
+
+
+def test_csv_has_a_row_for_each_kill(run: Run) -> None:
+    """The rows of CSV are the kills, with raw values, and no cell that a spreadsheet would run."""
+    result = run(["oom-scan", "-", "-f", "csv"], stdin=KILL.format(pid=7, comm="=cmd|' /C calc'!A0").encode())
+    header, row = result.out.splitlines()
+    assert header.startswith("when,confidence,killer,scope,host,owner,pid,comm,anon_rss")
+    assert "2026-11-21T03:10:42Z,confirmed,kernel,memcg,node-7" in row
+    assert ",=cmd" not in row
+
+
+def test_a_missing_file_is_an_error(run: Run) -> None:
+    """A file that was named and is not there leaves with 2 and says what to do."""
+    result = run(["oom-scan", "nowhere.log"])
+    assert (result.code, result.out) == (2, "")
+    assert "nowhere.log" in result.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--since", "whenever"],
+        ["--tz", "Mars/Olympus"],
+        ["--window", "soon"],
+        ["--exec", "cat"],
+        ["--follow", "-f", "csv"],
+        ["--follow", "-o", "out.txt"],
+        ["--as", "nonsense"],
+    ],
+)
+def test_bad_usage_is_refused(run: Run, arguments: list[str]) -> None:
+    """Options that mean nothing, or do not go together, leave with 2."""
+    assert run(["oom-scan", f"{OOM}/docker", *arguments]).code == 2
+
+
+def test_following_tells_each_kill_and_runs_a_command(tmp_path: Path) -> None:
+    """With --follow a kill that is written later is printed, and given to --exec as JSON on its input."""
+    log, seen = tmp_path / "kern.log", tmp_path / "seen.json"
+    log.write_text(KILL.format(pid=1, comm="old"), encoding="utf-8")
+    code = "import sys; open(sys.argv[1], 'a').write(sys.stdin.read())"
+    command = f'{sys.executable} -c "{code}" {seen}'
+    words = [
+        sys.executable,
+        "-m",
+        "leakhunt",
+        "oom-scan",
+        str(log),
+        "--follow",
+        "--exec",
+        command,
+        "-f",
+        "ndjson",
+    ]
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=subprocess_environment(PYTHONUNBUFFERED="1")
+    ) as process:
+        assert process.stdout is not None
+        try:
+            assert json.loads(process.stdout.readline())["comm"] == "old"
+            with open(log, "a", encoding="utf-8") as file:
+                file.write(KILL.format(pid=2, comm="new"))
+            assert json.loads(process.stdout.readline())["comm"] == "new"
+        finally:
+            process.send_signal(2)
+        assert process.wait(30) == 0
+    told = [json.loads(line)["comm"] for line in seen.read_text(encoding="utf-8").splitlines()]
+    assert sorted(told) == ["new", "old"]
+
+
+def test_nothing_that_a_log_names_is_shown_raw_in_a_command(run: Run) -> None:
+    """The next command quotes words of the log for the shell."""
+    data = (
+        '{"log":"x","kubernetes":{}}\n'
+        + KILL.format(pid=5, comm="celery")
+        .replace("Memory cgroup", "oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),oom_memcg=/system.slice/a;reboot.service,"
+                 "task_memcg=/system.slice/a;reboot.service,task=celery,pid=5,uid=0\n2026-11-21T03:10:42+00:00 node-7 kernel: Memory cgroup")
+    )  # fmt: skip
+    out = run(["oom-scan", "-"], stdin=data.encode()).out
+    assert "'a;reboot.service'" in squeezed(out) or "journalctl" not in out
+
+
+def test_the_machine_s_own_logs_are_read_without_arguments(run: Run) -> None:
+    """Without a name it reads this machine, says what with, and never fails for want of a right."""
+    if not sys.platform.startswith("linux"):
+        pytest.skip("kernel logs of kills are Linux's")
+    found = scanned(run)
+    assert found["live"]
+    assert all(source["why"] for source in found["live"])
+
+
+def test_an_empty_folder_is_an_error(run: Run, tmp_path: Path) -> None:
+    """A folder without any log says so."""
+    result = run(["oom-scan", os.fspath(tmp_path)])
+    assert result.code == 2
+    assert "nothing to read" in result.err
