@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import glob
 import os
+import shlex
 import shutil
 import subprocess
+import sysconfig
 from pathlib import Path
 
 import nox
@@ -39,6 +41,20 @@ def _answers(path: str, version: str) -> bool:
     code = "import sys, ensurepip; print('%d.%d' % sys.version_info[:2])"
     answer = subprocess.run([path, "-c", code], capture_output=True, text=True, check=False)
     return answer.returncode == 0 and answer.stdout.strip() == version
+
+
+def compiles() -> bool:
+    """Tell whether extensions for the stable ABI can be compiled here: a compiler, CPython's headers, and its lock."""
+    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
+    if not shutil.which(compiler[0]) or sysconfig.get_config_var("Py_GIL_DISABLED"):
+        return False
+    tried = subprocess.run(
+        [*compiler, "-I", sysconfig.get_path("include"), "-fsyntax-only", "-x", "c", "-"],
+        input=b"#include <Python.h>\n#ifdef PYPY_VERSION\n#error\n#endif\n",
+        capture_output=True,
+        check=False,
+    )
+    return tried.returncode == 0
 
 
 @nox.session(python=found_pythons())
@@ -77,13 +93,25 @@ def build(session: nox.Session) -> None:
     session.install("build", "twine")
     folder = Path(session.create_tmp()) / "dist"
     shutil.rmtree(folder, ignore_errors=True)
-    session.run("python", "-m", "build", "--outdir", str(folder))
+    session.run(
+        "python", "-m", "build", "--outdir", str(folder), "--config-setting=--build-option=--py-limited-api=cp39",
+        env={"CFLAGS": "-O2 -Wall -Wextra -Werror"},
+    )  # fmt: skip
     session.run("twine", "check", "--strict", *map(str, folder.iterdir()))
     (wheel,) = folder.glob("*.whl")
-    listing = session.run("python", "-m", "zipfile", "-l", str(wheel), silent=True)
-    for needed in ("leakhunt/py.typed", "leakhunt/schemas/diff-1.json", "leakhunt/schemas/top-1.json"):
-        if needed not in str(listing):
-            session.error(f"{needed} is missing from the wheel")
+    (archive,) = folder.glob("*.tar.gz")
+    listing = str(session.run("python", "-m", "zipfile", "-l", str(wheel), silent=True))
+    sources = str(session.run("python", "-m", "tarfile", "-l", str(archive), silent=True))
+    needed = ["leakhunt/py.typed", "leakhunt/schemas/diff-1.json", "leakhunt/schemas/top-1.json"]
+    if compiles():
+        needed.append("leakhunt/readers/_fast.abi3.so")
+    else:
+        session.warn("no compiler for this Python: the wheel is without its compiled part")
+    for name in needed:
+        if name not in listing:
+            session.error(f"{name} is missing from the wheel")
+    if ".c " in listing or "leakhunt/readers/_fast.c" not in sources:
+        session.error("the C source belongs into the source archive, and only there")
 
 
 @nox.session

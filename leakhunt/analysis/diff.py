@@ -6,10 +6,11 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import compress
+from operator import sub
 from typing import Any, Optional
 
 from leakhunt.analysis.filters import Filters, kept
-from leakhunt.analysis.grouping import NAMED_GROUPINGS, Key, Sites, amounts
+from leakhunt.analysis.grouping import NAMED_GROUPINGS, Key, Sites
 from leakhunt.analysis.growth import EVERY_INTERVAL, trend
 from leakhunt.model.snapshot import Frame, Snapshot
 from leakhunt.model.statistics import Amount, StatisticDiff, Totals
@@ -104,7 +105,7 @@ class Ranker:
             key=_sort_key("size" if self._single and sort == "growth" else sort, whole, single=self._single)
         )
         listed = found[: limit or None]
-        tasks = self._tasks({site.number for site in listed})
+        tasks = self._tasks(frozenset(site.number for site in listed))
         return Ranking(
             rows=tuple(
                 self._row(number, site, whole, tasks.get(site.number))
@@ -119,7 +120,7 @@ class Ranker:
 
     def _found(self) -> list[_Site]:
         per_snapshot = [
-            amounts(snapshot, where, wanted, len(self._sites))
+            where.amounts(snapshot.rows, wanted, len(self._sites))
             for snapshot, where, wanted in zip(self._snapshots, self._row_sites, self._wanted)
         ]
         found = []
@@ -136,30 +137,25 @@ class Ranker:
             return sum(site.size_diff for site in found if site.size_diff > 0)
         # Cumulative sites share blocks; what they are parts of is the growth of the stacks.
         stacks = self._sites.by_stack()
-        old, new = (
-            (snapshot, stacks.of_rows(snapshot), wanted)
-            for snapshot, wanted in (
-                (self._snapshots[0], self._wanted[0]),
-                (self._snapshots[-1], self._wanted[-1]),
-            )
+        ends = ((self._snapshots[end], self._wanted[end]) for end in (0, -1))
+        numbered = [(stacks.of_rows(snapshot), snapshot.rows, wanted) for snapshot, wanted in ends]
+        (before, _), (after, _) = (
+            where.amounts(rows, wanted, len(stacks)) for where, rows, wanted in numbered
         )
-        (before, _), (after, _) = (amounts(*end, len(stacks)) for end in (old, new))
-        return sum(max(0, now - then) for then, now in zip(before, after))
+        return sum(grown for grown in map(sub, after, before) if grown > 0)
 
-    def _tasks(self, listed: set[int]) -> dict[int, Attribution | None]:
+    def _tasks(self, listed: frozenset[int]) -> dict[int, Attribution | None]:
         """Find for each listed site the task that has most of its growth, or of its shrinkage where it shrank."""
         grown: dict[int, dict[TaskRef | None, int]] = defaultdict(lambda: defaultdict(int))
         how: dict[tuple[int, TaskRef | None], Attribution | None] = {}
         ends = {len(self._snapshots) - 1: 1, 0: 1 if self._single else -1}
         for position, sign in ends.items():
             snapshot = self._snapshots[position]
-            rows = zip(self._row_sites[position], snapshot.rows.stacks, snapshot.rows.sizes)
-            for where, stack, size in compress(rows, self._wanted[position]):
-                sites = (where,) if isinstance(where, int) else where
-                for site in filter(listed.__contains__, sites):
-                    attribution = self._sites.task_of(snapshot, stack)
-                    task = attribution.task if attribution else None
-                    grown[site][task] += sign * size
+            for row, sites in self._row_sites[position].at(listed, self._wanted[position]):
+                attribution = self._sites.task_of(snapshot, snapshot.rows.stacks[row])
+                task = attribution.task if attribution else None
+                for site in sites:
+                    grown[site][task] += sign * snapshot.rows.sizes[row]
                     how.setdefault((site, task), attribution)
         return {site: how[site, _most(parts)] for site, parts in grown.items()}
 
@@ -197,10 +193,9 @@ class Ranker:
         if all(map(all, self._wanted)):
             return Totals(0, 0)
         unwanted = [[not want for want in flags] for flags in self._wanted]
-        sites: set[int] = set()
-        for where, flags in zip(self._row_sites, unwanted):
-            for entry in compress(where, flags):
-                sites.update((entry,) if isinstance(entry, int) else entry)
+        sites: set[int] = set().union(
+            *(where.distinct(flags) for where, flags in zip(self._row_sites, unwanted))
+        )
         return self._totals(unwanted, len(sites))
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone, tzinfo
+from heapq import nlargest
 from typing import Any, TypeVar
 
 from leakhunt.analysis.incident.choose import Choice
@@ -31,6 +32,8 @@ __all__ = ["KINDS", "Collected", "Settings", "oom_scan", "result_of", "scan"]
 
 Kind = TypeVar("Kind")
 _MOST_KEPT = 100_000
+_MOST_WHOLE = 500  # kills that are kept with all of their reports
+_ROWS, _LINES = 10, 4  # of a report, beyond that
 _NEVER = datetime.max.replace(tzinfo=timezone.utc)
 
 
@@ -150,7 +153,7 @@ class Collected:
         """Sort events by what they are."""
         for event in events:
             found = self._found[type(event)]
-            found.append(event)
+            found.append(_slim(event) if isinstance(event, OomKill) and len(found) >= _MOST_WHOLE else event)
             if len(found) >= 2 * self._most:
                 del found[: self._most]
                 self.dropped += self._most
@@ -164,6 +167,17 @@ class Collected:
     def of(self, kind: type[Kind]) -> list[Kind]:
         """Return what was told of one kind, in order."""
         return self._found[kind]
+
+
+def _slim(kill: OomKill) -> OomKill:
+    """Return a kill with the largest processes of its report and the first of its lines, where there are very many."""
+    rows = nlargest(_ROWS, kill.tasks, key=lambda row: row.rss + (row.swap or 0))
+    return replace(
+        kill,
+        tasks=tuple(rows),
+        tasks_omitted=kill.tasks_omitted + len(kill.tasks) - len(rows),
+        evidence=kill.evidence[:_LINES],
+    )
 
 
 def result_of(collected: Collected, settings: Settings, *, booted: datetime | None = None) -> OomResult:

@@ -7,10 +7,11 @@ A traceback is a tuple of ``(filename, lineno)``, the most recent frame first, i
 
 from __future__ import annotations
 
+from itertools import compress
 from typing import Any
 
 from leakhunt.model.snapshot import Columns, Frame
-from leakhunt.readers.bulk import BulkReader, StackNumber, layout_of
+from leakhunt.readers.bulk import FIELDS, BulkReader, StackNumber
 from leakhunt.readers.pickle_machine import Machine, NotADump
 
 _MAX_INT = (1 << 63) - 1
@@ -33,7 +34,7 @@ class TraceSink:
     def __init__(self, *, bulk: bool) -> None:
         self.fields = 0
         self._frame_ids: dict[tuple[str, int], int] = {}
-        self._stacks: list[tuple[int, ...]] = []  # most recent frame first
+        self._stacks: list[tuple[int, ...]] = []  # oldest frame first
         self._nframes: list[int] = []
         self._by_identity: dict[int, int] = {}
         self._alive: list[object] = []  # keeps the identities above from being reused
@@ -77,13 +78,19 @@ class TraceSink:
             self._sizes[stack] += size
             self._counts[stack] += count
 
+    def add_sums(self, stacks: list[int], sizes: list[int], counts: list[int]) -> None:
+        """Add blocks of domain 0 to numbered stacks."""
+        sizes_of, counts_of = self._sizes, self._counts
+        for stack, size, count in zip(stacks, sizes, counts):
+            sizes_of[stack] += size
+            counts_of[stack] += count
+
     def add_bulk(self, machine: Machine) -> None:
         """Take the whole traces that stand next in the window in the form CPython's pickler gives them."""
         if self._bulk is None:
-            layout = layout_of(self.fields) if self._use_bulk else None
-            if layout is None:
+            if not self._use_bulk or self.fields not in FIELDS:
                 return
-            self._bulk = BulkReader(self, machine, layout)
+            self._bulk = BulkReader(self, machine, self.fields)
         self._misfits += 1
         if self._misfits <= _PATIENCE or self._misfits % _RETRY == 0:
             before = self._bulk.blocks
@@ -95,13 +102,16 @@ class TraceSink:
         """Return what bulk reading memoized at an index, as far as it kept it."""
         return self._bulk.recall(index) if self._bulk else None
 
-    def new_stack(self, frame_ids: tuple[int, ...], total_nframe: int) -> int:
-        """Number a stack of frame ids, most recent first."""
-        self._stacks.append(frame_ids)
-        self._nframes.append(total_nframe)
-        self._sizes.append(0)
-        self._counts.append(0)
-        return len(self._stacks) - 1
+    def stack_count(self) -> int:
+        """Return how many stacks have a number, and so the next one's."""
+        return len(self._stacks)
+
+    def new_stacks(self, stacks: list[tuple[int, ...]], total_nframes: list[int]) -> None:
+        """Number stacks in turn, each by its frame ids, oldest first."""
+        self._stacks += stacks
+        self._nframes += total_nframes
+        self._sizes += [0] * len(stacks)
+        self._counts += [0] * len(stacks)
 
     def frame_id(self, filename: object, lineno: object) -> int:
         """Number a frame; raises NotADump when it is none."""
@@ -119,18 +129,17 @@ class TraceSink:
             self._bulk.flush()
         if len(set(self._stacks)) < len(self._stacks):
             self._merge_equal_stacks()
-        rows = [number for number, count in enumerate(self._counts) if count]
         others = list(self._others.items())
+        numbers = [number for (_, number), _ in others]
+        filled = self._counts  # a stack without blocks of domain 0 has no row there
+        rows = len(filled) - filled.count(0)
+        nframes = [*compress(self._nframes, filled), *map(self._nframes.__getitem__, numbers)]
         return Columns(
-            domains=[0] * len(rows) + [domain for (domain, _), _ in others],
-            stacks=[self._stacks[number][::-1] for number in [*rows, *(number for (_, number), _ in others)]],
-            sizes=[self._sizes[number] for number in rows] + [size for _, (size, _) in others],
-            counts=[self._counts[number] for number in rows] + [count for _, (_, count) in others],
-            total_nframes=[
-                self._nframes[number] for number in [*rows, *(number for (_, number), _ in others)]
-            ]
-            if self.fields > 3
-            else None,
+            domains=[0] * rows + [domain for (domain, _), _ in others],
+            stacks=[*compress(self._stacks, filled), *map(self._stacks.__getitem__, numbers)],
+            sizes=[*compress(self._sizes, filled), *(size for _, (size, _) in others)],
+            counts=[*compress(filled, filled), *(count for _, (_, count) in others)],
+            total_nframes=nframes if self.fields > 3 else None,
         )
 
     def _merge_equal_stacks(self) -> None:
@@ -147,9 +156,9 @@ class TraceSink:
                 size, count = self._others.pop((domain, number))
                 self.add_sum(domain, same, size, count)
 
-    def stack_of(self, traceback: object) -> int:
-        """Number the stack of a traceback that an earlier trace defined."""
-        return self._stack_number(traceback, 0)
+    def known_stack(self, traceback: object) -> int | None:
+        """Return the number of the stack of a traceback that an earlier trace had, or None."""
+        return self._by_identity.get(id(traceback))
 
     def _stack_number(self, traceback: object, total_nframe: int) -> int:
         if type(traceback) is StackNumber:
@@ -164,7 +173,8 @@ class TraceSink:
                 raise NotADump("a traceback holds something else than files and lines")
             frames = traceback or _NO_FRAMES
             stack = tuple([self.frame_id(filename, lineno) for filename, lineno in frames])
-            number = self.new_stack(stack, total_nframe)
+            number = len(self._stacks)
+            self.new_stacks([stack[::-1]], [total_nframe])
             self._by_identity[id(traceback)] = number
             self._alive.append(traceback)
         return number

@@ -3,7 +3,8 @@
     python tests/benchmarks/diff.py [--traces 1000000] [--stacks 50000] [--frames 10] [--rounds 3]
 
 Each measurement is a process of its own: user and system time of the whole process, start-up included, and its peak
-memory. The median of the rounds' ratios is what counts; single times depend on the machine and the moment.
+memory. The median of the rounds' ratios is what counts; single times depend on the machine and the moment. Where the
+compiled part of the readers is built, leakhunt is measured with and without it.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ import sys
 import tempfile
 import time
 import tracemalloc
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
+
+from leakhunt.readers.compiled import fast
 
 _STANDARD = """
 import sys, tracemalloc
@@ -36,6 +39,7 @@ words = {"lineno": [], "cumulative": ["--cumulative"], "all-frames": ["--all-fra
 main(["diff", *words[sys.argv[1]], "--format", "json", "-o", "/dev/null", *sys.argv[2:]])
 """
 CASES = ("lineno", "all-frames", "cumulative")
+WAYS = {"compiled": {"LEAKHUNT_PURE": "0"}, "pure": {"LEAKHUNT_PURE": "1"}}
 
 
 class Cost(NamedTuple):
@@ -66,31 +70,51 @@ def main() -> None:
             f"lines, {size:.1f} MiB a file; Python {sys.version.split()[0]}, {options.rounds} rounds"
         )
         print(
-            f"{'case':12} {'stdlib CPU':>10} {'leakhunt CPU':>12} {'times less':>10} {'peak':>16} {'of stdlib':>9}"
+            f"{'case':12} {'readers':8} {'stdlib CPU':>10} {'leakhunt CPU':>12} {'times less':>10} "
+            f"{'peak':>16} {'of stdlib':>9}"
         )
         for case in options.case or CASES:
-            print(measure(case, paths, options.rounds), flush=True)
+            for line in measure(case, paths, options.rounds):
+                print(line, flush=True)
 
 
-def measure(case: str, paths: Sequence[str], rounds: int) -> str:
-    """Run both programs in turns and return a line of medians."""
-    pairs = [(run(_STANDARD, case, paths), run(_OURS, case, paths)) for _ in range(rounds)]
+def measure(case: str, paths: Sequence[str], rounds: int) -> Iterator[str]:
+    """Run the programs in turns and yield a line of medians for each way to read."""
+    rows = [
+        (run(_STANDARD, case, paths), *(run(_OURS, case, paths, **WAYS[way]) for way in ways()))
+        for _ in range(rounds)
+    ]
+    theirs = [row[0] for row in rows]
+    for number, way in enumerate(ways(), 1):
+        yield f"{case:12} {way:8} {compared(theirs, [row[number] for row in rows])}"
+
+
+def ways() -> Sequence[str]:
+    """Return the ways to read that can be measured here."""
+    return [way for way in WAYS if way == "pure" or fast is not None]
+
+
+def compared(theirs: Sequence[Cost], ours: Sequence[Cost]) -> str:
+    """Return the medians of two programs' costs, and of their ratios in each round."""
     median = statistics.median
-    faster = median(theirs.cpu / ours.cpu for theirs, ours in pairs)
-    smaller = median(ours.peak / theirs.peak for theirs, ours in pairs)
-    theirs_cpu, ours_cpu = median(theirs.cpu for theirs, _ in pairs), median(ours.cpu for _, ours in pairs)
-    theirs_peak, ours_peak = (
-        median(theirs.peak for theirs, _ in pairs),
-        median(ours.peak for _, ours in pairs),
-    )
-    peaks = f"{theirs_peak:.0f} -> {ours_peak:.0f} MiB"
-    return f"{case:12} {theirs_cpu:>8.2f} s {ours_cpu:>10.2f} s {faster:>9.1f}x {peaks:>16} {smaller:>9.2f}"
+    faster = median(their.cpu / our.cpu for their, our in zip(theirs, ours))
+    smaller = median(our.peak / their.peak for their, our in zip(theirs, ours))
+    their_cpu, our_cpu = (median(cost.cpu for cost in costs) for costs in (theirs, ours))
+    their_peak, our_peak = (median(cost.peak for cost in costs) for costs in (theirs, ours))
+    peaks = f"{their_peak:.0f} -> {our_peak:.0f} MiB"
+    return f"{their_cpu:>8.2f} s {our_cpu:>10.2f} s {faster:>9.1f}x {peaks:>16} {smaller:>9.2f}"
 
 
-def run(code: str, case: str, paths: Sequence[str]) -> Cost:
-    """Run a program to its end and return what the system says it took."""
+def run(code: str, case: str, paths: Sequence[str], **environment: str) -> Cost:
+    """Run a program to its end, with some variables set, and return what the system says it took."""
     begun = time.perf_counter()
-    with subprocess.Popen([sys.executable, "-c", code, case, *paths], stdout=subprocess.DEVNULL) as process:
+    command = [sys.executable, "-c", code, case, *paths]
+    folder = os.path.dirname(
+        paths[0]
+    )  # not that of the sources, which would be imported instead of what is installed
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, env={**os.environ, **environment}, cwd=folder
+    ) as process:
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:

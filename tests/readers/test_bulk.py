@@ -3,6 +3,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,23 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from leakhunt.model.snapshot import Snapshot
+from leakhunt.readers import bulk
+from leakhunt.readers.compiled import fast
 from leakhunt.readers.dump import read_dump
 from leakhunt.readers.pickle_machine import MemoDropped
 
 FORMS = (3, 4)
+
+
+@pytest.fixture(scope="module", params=["compiled", "pure"], autouse=True)
+def _one_way(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Read in bulk both ways, in child processes too."""
+    if request.param == "compiled" and fast is None:
+        pytest.skip("the compiled part is not built")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bulk, "fast", fast if request.param == "compiled" else None)
+        patch.setenv("LEAKHUNT_PURE", "0" if request.param == "compiled" else "1")
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +40,7 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def slowly(path: Path) -> Snapshot:
     """Read a dump one opcode at a time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("leakhunt.readers.traces.layout_of", lambda _: None)
+        patch.setattr("leakhunt.readers.traces.FIELDS", frozenset())
         return read_dump(str(path))
 
 
