@@ -122,7 +122,9 @@ def scan(
     faults = [one for one in collected.of(Skipped) if one.why != EMPTY]
     if not collected.of(SourceSummary) and (faults or not collected.of(Skipped)):
         what = "; ".join(f"{one.what}: {one.why}" for one in faults[:3])
-        raise LeakhuntError(f"there is nothing to read: {what or 'no files'}", "name logs, or a folder of logs")
+        raise LeakhuntError(
+            f"there is nothing to read: {what or 'no files'}", "name logs, or a folder of logs"
+        )
     return result_of(collected, settings)
 
 
@@ -171,6 +173,8 @@ class Collected:
 
 def _slim(kill: OomKill) -> OomKill:
     """Return a kill with the largest processes of its report and the first of its lines, where there are very many."""
+    if len(kill.tasks) <= _ROWS and len(kill.evidence) <= _LINES:
+        return kill
     rows = nlargest(_ROWS, kill.tasks, key=lambda row: row.rss + (row.swap or 0))
     return replace(
         kill,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 import stat
@@ -19,6 +20,7 @@ from leakhunt.model.report import Report
 from leakhunt.render.text import plain
 
 _UNBOUNDED = 100_000
+_LINES_AT_ONCE = 200
 _STDOUT = (None, "-", "/dev/stdout")
 
 
@@ -64,7 +66,12 @@ class Destination:
         """
         from leakhunt.render import json  # noqa: PLC0415 - not for --version
 
-        self._write("".join(map(json.line, documents)))
+        lines = map(json.line, documents)
+        if not self.to_stdout:
+            self._write("".join(lines))
+            return
+        while some := "".join(itertools.islice(lines, _LINES_AT_ONCE)):
+            _print(some)
 
     def _render(self, report: Report, document: Callable[[], Mapping[str, Any]]) -> str:
         from leakhunt.render import csv, github, json, markdown  # noqa: PLC0415 - not for --version

@@ -84,7 +84,7 @@ def kill_document(kill: OomKill) -> dict[str, Any]:
         "selected": None if kill.selected is None else kill.selected._asdict(),
         "kernel": kill.kernel,
         "cgroup": _owner(kill.cgroup),
-        "place": asdict(place_of(kill)),
+        "place": dict(vars(place_of(kill))),
         "group": kill.group,
         "memory": None
         if memory is None
@@ -113,11 +113,11 @@ def _process(process: Process | None) -> dict[str, Any] | None:
 
 
 def _owner(owner: Owner | None) -> dict[str, Any] | None:
-    return None if owner is None else asdict(owner)
+    return None if owner is None else dict(vars(owner))
 
 
 def _worker(worker: WorkerRef | None) -> dict[str, Any] | None:
-    return None if worker is None else {**asdict(worker), "matched": list(worker.matched)}
+    return None if worker is None else {**vars(worker), "matched": list(worker.matched)}
 
 
 def _task(task: LostTask) -> dict[str, Any]:
@@ -163,7 +163,7 @@ def _not_kill(one: NotAKill) -> dict[str, Any]:
         "monotonic": one.monotonic,
         "host": one.host,
         "process": _process(one.process),
-        "place": asdict(one.place),
+        "place": dict(vars(one.place)),
         "text": one.text,
         "evidence": _evidence((one.evidence,)),
     }

@@ -42,6 +42,14 @@ class CollapsedSigns:
         if len(self._signs.events) > _MOST_HELD:
             self._release()
 
+    def wakes(self) -> tuple[bytes, ...] | None:
+        """Return the words that wake it; see ``Listener``."""
+        return self._signs.wakes()
+
+    def pass_by(self, data: bytes, first_line: int) -> None:
+        """Take whole lines without any of these words; see ``Listener``."""
+        self._signs.pass_by(data, first_line)
+
     def settle(self) -> None:
         """Release what is known."""
         self._signs.settle()

@@ -234,7 +234,7 @@ print(json.dumps([count, noted]))
 """
 
 _MEASURED = """
-import json, resource, sys, time
+import json, os, resource, sys, time
 import leakhunt
 started = time.process_time()
 try:
@@ -243,6 +243,9 @@ try:
 except leakhunt.LeakhuntError as error:
     said = error.message
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+if os.path.exists("/proc/self/status"):  # on Linux ru_maxrss has what the parent held before this program began
+    with open("/proc/self/status") as status:
+        peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM:")) * 1024
 print(json.dumps({"seconds": time.process_time() - started, "peak": peak, "said": said}))
 """
 

@@ -172,6 +172,12 @@ def test_hearers_hear_the_machine(fake: Fake) -> None:
                 Sign("oom", self.name, evidence=Evidence(self.name, 1, "hello"), place=self.place)
             )
 
+        def wakes(self) -> tuple[bytes, ...] | None:
+            return None
+
+        def pass_by(self, data: bytes, first_line: int) -> None:
+            raise AssertionError(data, first_line)
+
         def settle(self) -> None:
             """Do nothing."""
 

@@ -344,6 +344,12 @@ def test_hearers_learn_the_place(tmp_path: Path) -> None:
                     Sign("oom", "test", Evidence(self.source, number, line.decode()), place=self.place)
                 )
 
+        def wakes(self) -> tuple[bytes, ...] | None:
+            return None
+
+        def pass_by(self, data: bytes, first_line: int) -> None:
+            raise AssertionError(data, first_line)
+
         def settle(self) -> None:
             """Do nothing."""
 

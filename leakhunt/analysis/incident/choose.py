@@ -36,14 +36,17 @@ class Choice:
 
     def takes(self, kill: OomKill) -> bool:
         """Tell whether a kill is to be shown."""
-        place = place_of(kill)
-        hosts = (kill.host, host_of(place), place.node)
         return (
             self.takes_time(kill.when, kill.uncertainty_s)
             and CONFIDENCES.index(kill.confidence) <= CONFIDENCES.index(self.min_confidence)
-            and (not self.host or _any(hosts, self.host))
             and (not self.comm or _any((kill.comm,), self.comm))
-            and (not self.container or _is_container(place, self.container))
+            and (not (self.host or self.container) or self._takes_place(kill, place_of(kill)))
+        )
+
+    def _takes_place(self, kill: OomKill, place: Place) -> bool:
+        hosts = (kill.host, host_of(place), place.node)
+        return (not self.host or _any(hosts, self.host)) and (
+            not self.container or _is_container(place, self.container)
         )
 
     def takes_time(self, when: datetime | None, uncertainty_s: float | None = None) -> bool:

@@ -9,7 +9,8 @@ from datetime import datetime, timezone
 from itertools import combinations
 from statistics import median
 
-from leakhunt.analysis.incident.places import host_of, in_container, place_of
+from leakhunt.analysis.incident.places import in_container, place_of
+from leakhunt.model.evidence import Place
 from leakhunt.model.oom import OomKill
 from leakhunt.model.verdict import KillGroup
 
@@ -34,7 +35,10 @@ def group(kills: Sequence[OomKill]) -> tuple[KillGroup, ...]:
 
 def owner_name(kill: OomKill) -> tuple[str, str]:
     """Return the kind and the name of whose process it was, as people call it."""
-    place = place_of(kill)
+    return _owner_at(kill, place_of(kill))
+
+
+def _owner_at(kill: OomKill, place: Place) -> tuple[str, str]:
     if place.pod or place.pod_uid:
         pod = place.pod or place.pod_uid or ""
         return "pod", f"{pod} ({place.container})" if place.container else pod
@@ -51,10 +55,9 @@ def owner_name(kill: OomKill) -> tuple[str, str]:
 
 def _owner(kill: OomKill) -> tuple[str, str, str]:
     """Return what kills must share to be of one group: the owner, and outside containers the host."""
-    kind, name = owner_name(kill)
     place = place_of(kill)
-    host = "" if in_container(place) or kind == "node" else host_of(replace(place, node=None)) or ""
-    return kind, name, host
+    kind, name = _owner_at(kill, place)
+    return kind, name, "" if in_container(place) or kind == "node" else place.host or ""
 
 
 def _group(kind: str, name: str, members: Sequence[int], kills: Sequence[OomKill]) -> KillGroup:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import fields, replace
 from typing import NamedTuple
 
 from leakhunt.model.evidence import Place
@@ -12,6 +11,7 @@ from leakhunt.model.oom import OomKill
 
 _SHORT_ID = re.compile(r"[0-9a-f]{12,64}")
 _IDENTITY, _NAME, _HOST = 4, 3, 1
+_NOWHERE = Place()
 
 
 class Kinship(NamedTuple):
@@ -54,8 +54,11 @@ def place_of(kill: OomKill) -> Place:
 
 def filled(one: Place, other: Place) -> Place:
     """Return a place with what it does not say taken from another."""
-    gaps = {item.name: getattr(other, item.name) for item in fields(Place) if getattr(one, item.name) is None}
-    return replace(one, **gaps)
+    if other == _NOWHERE:
+        return one
+    return Place(
+        **{name: mine if mine is not None else getattr(other, name) for name, mine in vars(one).items()}
+    )
 
 
 def in_container(place: Place) -> bool:

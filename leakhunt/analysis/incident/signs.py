@@ -29,7 +29,7 @@ def join_signs(
     signs = tuple(signs)
     told = [sign for sign in signs if sign.kind in _KILLS]
     names = _Names(told)
-    found = [replace(kill, place=names.of(place_of(kill), kill.place)) for kill in kills]
+    found = [names.give(kill) for kill in kills]
     kernel = Timeline(found)
     alone: list[Sign] = []
     for sign in sorted(told, key=_order):
@@ -62,12 +62,15 @@ class _Names:
                 names = Place(container=place.container if key != place.pod_uid else None, pod=place.pod)
                 self._known[key] = filled(self._known.get(key, Place()), names)
 
-    def of(self, where: Place, place: Place) -> Place:
-        """Return a place with the names that its ids have."""
+    def give(self, kill: OomKill) -> OomKill:
+        """Return a kill with the names that its container's and its pod's id have."""
+        if not self._known:
+            return kill
+        where, place = place_of(kill), kill.place
         for key in filter(None, (where.container_id and where.container_id[:12], where.pod_uid)):
             if key in self._known:
                 place = filled(place, self._known[key])
-        return place
+        return kill if place is kill.place else replace(kill, place=place)
 
 
 def _order(sign: Sign) -> tuple[int, float]:

@@ -42,7 +42,8 @@ class KernelReader:
         self._episodes = Episodes(reading.clock)
         self._plain = reading.kind in structured.PLAIN
         more = structured.more_markers(reading.kind)
-        self._markers = Markers(MARKERS + more)
+        self._wakes = MARKERS + more
+        self._markers = Markers(self._wakes)
         self._words = Markers(WORDS + more)
         self._late_words = Markers(LATE_WORDS)
         self._line = 0  # lines in front of where the reading is
@@ -98,6 +99,19 @@ class KernelReader:
                 self._wake(_LOOK_BACK + 1)
         asleep = self._patience < 0
         self._before = data[max(asleep_from, _lines_back(data, end - 1, _LOOK_BACK - 1)) :] if asleep else b""
+        return self._line + 1
+
+    def wakes(self) -> tuple[bytes, ...] | None:
+        """Return the words that wake it; None where it is awake."""
+        return self._wakes if self._patience < 0 else None
+
+    def pass_by(self, data: bytes, first_line: int) -> int:
+        """Take whole lines without any of its words; see :meth:`read`."""
+        self._line = first_line - 1 + data.count(b"\n")
+        self._unseen += len(data)
+        if self._unseen >= _SAMPLED:
+            self._sample(data, len(data))
+        self._before = data[_lines_back(data, len(data) - 1, _LOOK_BACK - 1) :]
         return self._line + 1
 
     def settle(self) -> None:

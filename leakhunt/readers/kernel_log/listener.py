@@ -45,6 +45,12 @@ class Listener(Protocol):
             first_line: the number of the first of them, counted from 1.
         """
 
+    def wakes(self) -> tuple[bytes, ...] | None:
+        """Return the words of which a buffer must hold one to mean anything to it now; None where it reads all."""
+
+    def pass_by(self, data: bytes, first_line: int) -> None:
+        """Take whole lines that hold none of these words; see :meth:`read`."""
+
     def settle(self) -> None:
         """Release what nothing further is expected for at once; called where a live source pauses."""
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone, tzinfo
-from typing import Union
+from typing import Protocol, Union
 
 from leakhunt.model.oom import SourceSummary
 from leakhunt.readers.kernel_log import structured
@@ -15,6 +16,7 @@ from leakhunt.readers.kernel_log.episodes import Found
 from leakhunt.readers.kernel_log.kernel import KernelReader
 from leakhunt.readers.kernel_log.listener import Heard, Listener, Listeners, Reading
 from leakhunt.readers.kernel_log.times import Clock
+from leakhunt.readers.markers import Markers
 
 Event = Union[Found, Heard, SourceSummary]
 
@@ -64,13 +66,15 @@ def scan(
     reading = Reading(source, kind, structured.unwrapper(kind), clock)
     kernel, ends = KernelReader(reading), Ends(reading)
     others = [make(reading) for make in listeners]
+    gate = _Gate((kernel, *others))
     line = 1
     for data, cut in buffers(structured.as_lines(kind, whole)):
         if data:
             ends.see(data)
-            following = kernel.read(data, line)
-            for other in others:
-                other.read(data, line)
+            awake = gate.opens_for(data)
+            following = (kernel.read if awake[0] else kernel.pass_by)(data, line)
+            for other, reads in zip(others, awake[1:]):
+                (other.read if reads else other.pass_by)(data, line)
             line = following - cut
         else:
             kernel.settle()
@@ -84,6 +88,33 @@ def scan(
     yield from _fetched(kernel, others)
     first, last = ends.between()
     yield SourceSummary(source, kind, line - 1, size, first, last, kernel.lost, clock.boots)
+
+
+class _Sleeper(Protocol):
+    def wakes(self) -> tuple[bytes, ...] | None: ...
+
+
+class _Gate:
+    """Looks for what would wake those who sleep: in one pass over each buffer for all, and in others for whom it is."""
+
+    def __init__(self, sleepers: Sequence[_Sleeper]) -> None:
+        self._sleepers = sleepers
+        self._none = (False,) * len(sleepers)
+        self._known: dict[tuple[bytes, ...], Markers] = {}
+
+    def opens_for(self, data: bytes) -> Sequence[bool]:
+        """Tell who is to read a buffer: who is awake, and whose word it holds."""
+        wakes = [sleeper.wakes() for sleeper in self._sleepers]
+        words = [word for word in wakes if word is not None]
+        if len(words) == len(wakes) and not self._hold(tuple(itertools.chain(*words)), data):
+            return self._none
+        return [word is None or self._hold(word, data) for word in wakes]
+
+    def _hold(self, words: tuple[bytes, ...], data: bytes) -> bool:
+        markers = self._known.get(words)
+        if markers is None:
+            markers = self._known[words] = Markers(dict.fromkeys(words))
+        return markers.first(data, 0, len(data)) >= 0
 
 
 def _fetched(kernel: KernelReader, others: Iterable[Listener]) -> Iterator[Event]:

@@ -66,10 +66,16 @@ class Signs:
                 self._read_to = line
                 self._take(data[at:end], line)
             counted, at = at, end + 1
-        tail = data[-_BEFORE:]
-        whole = len(tail) == len(data) or data[-_BEFORE - 1 : -_BEFORE] == b"\n"
-        self._before = (tail if whole else tail[tail.find(b"\n") + 1 :]) if data.endswith(b"\n") else b""
+        self._before = _end_of(data)
         self._fetch()
+
+    def wakes(self) -> tuple[bytes, ...] | None:
+        """Return the words that wake it; None where it is awake."""
+        return self._search.wakes if self._patience < 0 else None
+
+    def pass_by(self, data: bytes, first_line: int) -> None:  # noqa: ARG002 - what is passed by has no number
+        """Take whole lines without any of its words."""
+        self._before = _end_of(data if len(data) > _BEFORE else self._before + data)
 
     def settle(self) -> None:
         """Release what nothing further is expected for at once; called where a live source pauses."""
@@ -117,6 +123,15 @@ class Signs:
 def _says_nothing(stamp: Stamp) -> bool:
     """Tell whether nothing stood in front of a line."""
     return stamp == Stamp()
+
+
+def _end_of(data: bytes) -> bytes:
+    """Return the last whole lines of a buffer."""
+    if not data.endswith(b"\n"):
+        return b""
+    tail = data[-_BEFORE:]
+    whole = len(tail) == len(data) or data[-_BEFORE - 1 : -_BEFORE] == b"\n"
+    return tail if whole else tail[tail.find(b"\n") + 1 :]
 
 
 def _lines_back(data: bytes, at: int) -> int:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
+from leakhunt.readers.compiled import fast
 from leakhunt.readers.kernel_log.structured import DMESG_JSON, KMSG, more_markers
 
 # Each of these is looked for in all that is read, so they are few, and long where a long one will do: what they wake is
@@ -26,6 +29,14 @@ _MEANT = {
     b"OOM": (b" OOM killer", b"TaskOOM", b"OOMKill", b"System OOM", b"(OOM)", b"OOM Killed", b" OOM kill of", b"OOM event"),
     b"oom": (b"oomd", b"'oom-kill'", b"/oom", b"container oom", b"earlyoom", b"sys oom event"),
 }  # fmt: skip
+# The same, as long as all wordings allow: for a search of many at once, which long words make fast.
+_LONG = {
+    b"oomd": (b"systemd-oomd", b"oomd kill: ", b"BaseKillPlugin.cpp:"),
+    b"/oom": (b"/tasks/oom",),
+    b"(OOM)": (b"pressure (OOM)",),
+    b"TaskOOM": (b"TaskOOM event",),
+    b"VmRSS": (b", VmRSS",),
+}
 _NEAR = 14  # bytes
 _MOST_MISSES = 100  # at a stretch
 _UNKNOWN = -2
@@ -36,11 +47,15 @@ class Search:
 
     Args:
         kind: the form of the source, one of ``structured.KINDS``.
+
+    Attributes:
+        wakes: words of which one is in all that this finds and a wording knows.
     """
 
     def __init__(self, kind: str) -> None:
         ring = kind in {KMSG, DMESG_JSON}
         self._words = (*(_RING_WORDS if ring else _WORDS), *more_markers(kind))
+        self.wakes = self._words if fast is None else tuple(_lengthened(self._words))
         self._data = b""
         self._here: list[bytes] = []
         self._next: list[int] = []
@@ -82,3 +97,9 @@ class Search:
         self._here.extend(wholes)  # a log about rooms: from here on each is looked for by itself
         self._next.extend([_UNKNOWN] * len(wholes))
         return -1
+
+
+def _lengthened(words: Iterable[bytes]) -> Iterator[bytes]:
+    for word in words:
+        for meant in _MEANT.get(word, (word,)):
+            yield from _LONG.get(meant, (meant,))

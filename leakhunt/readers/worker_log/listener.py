@@ -6,6 +6,8 @@ task in flight makes it matter. A log of another kind costs a search for a handf
 
 from __future__ import annotations
 
+from collections import deque
+
 from leakhunt.model.evidence import Place
 from leakhunt.model.incident import TaskAgain, WorkerDeath
 from leakhunt.readers.kernel_log import structured
@@ -45,7 +47,10 @@ class WorkerLog:
         self._earlier: frozenset[str] = frozenset()  # programs whose earlier lines are searched too
         self._words = self._wanted()
         self._upcoming = Upcoming((), b"")
-        self._tail = Chunk(b"", 1, owners=False)
+        self._recent: deque[tuple[bytes, int]] = (
+            deque()
+        )  # the last buffers, and the numbers of their first lines
+        self._kept = 0  # bytes of these
 
     def read(self, data: bytes, first_line: int) -> None:
         """Take whole lines; see ``Listener``."""
@@ -66,7 +71,15 @@ class WorkerLog:
             at = stop + 1
         if self._is_celery:
             self._celery.expire()
-        self._keep(chunk)
+        self._keep(data, first_line)
+
+    def wakes(self) -> tuple[bytes, ...] | None:
+        """Return the words that wake it; None where it follows a worker, or texts are to be taken out of records."""
+        return None if self._is_celery or self._owners else self._words
+
+    def pass_by(self, data: bytes, first_line: int) -> None:
+        """Take whole lines without any of its words."""
+        self._keep(data, first_line)
 
     def settle(self) -> None:
         """Tell what can be told at once."""
@@ -76,15 +89,19 @@ class WorkerLog:
         """Tell everything."""
         self._celery.finish()
 
-    def _keep(self, chunk: Chunk) -> None:
+    def _keep(self, data: bytes, first_line: int) -> None:
         """Keep the end of what was read."""
-        data = chunk.data
-        first_line = chunk.number(0)
-        if len(data) < _TAIL:
-            data = self._tail.data + data
-            first_line -= self._tail.data.count(b"\n")
-        cut = data.find(b"\n", len(data) - _TAIL) + 1 if len(data) > _TAIL else 0
-        self._tail = Chunk(data[cut:], first_line + data.count(b"\n", 0, cut), owners=self._owners)
+        recent = self._recent
+        recent.append((data, first_line))
+        self._kept += len(data)
+        while self._kept - len(recent[0][0]) >= _TAIL:
+            self._kept -= len(recent.popleft()[0])
+
+    @property
+    def _tail(self) -> Chunk:
+        """The end of what was read before."""
+        first_line = self._recent[0][1] if self._recent else 1
+        return Chunk(b"".join(data for data, _ in self._recent), first_line, owners=self._owners)
 
     def _heard(self, event: WorkerDeath | TaskAgain) -> None:
         self.events.append(event)
@@ -122,8 +139,8 @@ class WorkerLog:
                 self._want_more(chunk, stop)
                 self._look_back(chunk, start, told.program)
             context = chunk.data[max(0, start - _CONTEXT) : start]
-            if len(context) < _CONTEXT:
-                context = self._tail.data[-(_CONTEXT - len(context)) :] + context
+            if len(context) < _CONTEXT and self._recent:
+                context = self._recent[-1][0][-(_CONTEXT - len(context)) :] + context
             self._supervisors.line(told, self._said(chunk, hit), chunk.key(start, start + 400), context)
         elif self._is_celery:
             self._celery.events(start, stop)

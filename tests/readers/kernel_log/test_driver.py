@@ -48,6 +48,14 @@ class Heard7:
             if b"7" in line:
                 self.events.append(Sign("oom", "test", Evidence(self.reading.source, number, repr(line))))
 
+    def wakes(self) -> tuple[bytes, ...] | None:
+        """Want all of it."""
+        return None
+
+    def pass_by(self, data: bytes, first_line: int) -> None:
+        """Never be passed by."""
+        raise AssertionError(data, first_line)
+
     def settle(self) -> None:
         """Note a pause."""
         self.calls.append("settle")
@@ -88,6 +96,33 @@ def test_a_listener_hears_each_line_once(lines: list[bytes], step: int, ended: b
     assert (summary.lines, summary.bytes) == (len(listener.lines), len(data))
     signs = [event for event in events if isinstance(event, Sign)]
     assert [sign.evidence.line for sign in signs] == [n for n, line in listener.lines if b"7" in line]
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    lines=st.lists(st.text("x7\r ", max_size=12).map(str.encode), max_size=60),
+    step=st.integers(1, 300),
+)
+def test_a_sleeper_is_passed_by_and_woken(lines: list[bytes], step: int) -> None:
+    """Who sleeps reads each buffer that holds its word, and is told of the others: together all lines, in order."""
+
+    class Sleeper(Heard7):
+        def wakes(self) -> tuple[bytes, ...] | None:
+            return (b"7",)
+
+        def pass_by(self, data: bytes, first_line: int) -> None:
+            assert b"7" not in data
+            self.lines += enumerate(data[:-1].split(b"\n"), first_line)
+
+    made: list[Sleeper] = []
+
+    def make(reading: Reading) -> Sleeper:
+        made.append(Sleeper(reading))
+        return made[-1]
+
+    data = b"x\n" + b"".join(line + b"\n" for line in lines)
+    list(scan((data[at : at + step] for at in range(0, len(data), step)), "log", None, [make]))
+    assert made[0].lines == list(enumerate(data[:-1].split(b"\n"), 1))
 
 
 def test_a_pause_reaches_listeners() -> None:
