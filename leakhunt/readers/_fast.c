@@ -259,11 +259,13 @@ more_frames(Runs *self)
 {
     int bits = self->frames_bits ? self->frames_bits + 1 : 10;
     size_t before = self->frames_bits ? (size_t)1 << self->frames_bits : 0;
-    NumberedFrame *larger = PyMem_Calloc((size_t)1 << bits, sizeof *larger);
+    size_t bytes = sizeof(NumberedFrame) << bits;
+    NumberedFrame *larger = PyMem_Malloc(bytes); /* the stable ABI of 3.9 has no PyMem_Calloc */
     if (larger == NULL) {
         PyErr_NoMemory();
         return -1;
     }
+    memset(larger, 0, bytes);
     for (size_t at = 0; at < before; at++) {
         if (self->frames[at].number != NULL) {
             *find_frame(larger, bits, self->multiplier, self->frames[at].key) = self->frames[at];

@@ -86,11 +86,13 @@ prepare(Markers *self)
 {
     Py_ssize_t shortest = PY_SSIZE_T_MAX, width;
     self->count = PyTuple_Size(self->tuple);
-    self->markers = PyMem_Calloc((size_t)self->count + 1, sizeof *self->markers);
+    size_t bytes = ((size_t)self->count + 1) * sizeof *self->markers;
+    self->markers = PyMem_Malloc(bytes); /* the stable ABI of 3.9 has no PyMem_Calloc */
     if (self->markers == NULL) {
         PyErr_NoMemory();
         return -1;
     }
+    memset(self->markers, 0, bytes);
     for (Py_ssize_t number = 0; number < self->count; number++) {
         char *text;
         Marker *marker = &self->markers[number];
