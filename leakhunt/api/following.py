@@ -43,7 +43,7 @@ def follow_kills(sources: Sequence[Followed], settings: Settings) -> Iterator[Oo
     told: dict[Evidence, OomKill] = {}
     waiting: dict[Evidence, float] = {}
     fresh, last = False, time.monotonic()
-    for event in follow(sources, settings.options, HEARERS):
+    for event in follow(sources, settings.options(), HEARERS):
         if not isinstance(event, Pause):
             collected.take([event])
             fresh = True

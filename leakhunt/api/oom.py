@@ -7,11 +7,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone, tzinfo
+from fnmatch import fnmatchcase
 from heapq import nlargest
+from os.path import basename
 from typing import Any, TypeVar
 
 from leakhunt.analysis.incident.choose import Choice
-from leakhunt.analysis.incident.counted import shortfall
+from leakhunt.analysis.incident.counted import shortfall, unseen
 from leakhunt.analysis.incident.groups import group
 from leakhunt.analysis.incident.loops import loops_of
 from leakhunt.analysis.incident.pairs import WINDOW_S
@@ -20,7 +22,7 @@ from leakhunt.errors import LeakhuntError
 from leakhunt.model.incident import Counter, Sign, TaskAgain, WorkerDeath
 from leakhunt.model.oom import IncompleteReport, Loss, NotAKill, OomKill, SourceSummary
 from leakhunt.model.snapshot import Skipped
-from leakhunt.model.verdict import LiveSource, OomResult
+from leakhunt.model.verdict import LiveSource, OomResult, RanTwice
 from leakhunt.readers.kernel_log.merge import merge
 from leakhunt.readers.kernel_log.scan import Options
 from leakhunt.readers.live import boot_time, read_machine
@@ -44,6 +46,7 @@ class Settings:
     Attributes:
         kind: what the inputs are, one of ``KINDS``, or an empty string to find out.
         tz: the zone of stamps that have none.
+        zones: the same for files whose name or path matches a glob.
         boot_time: when the machine was started, for logs that count seconds from there.
         window_s: how many seconds after a kill a worker may tell of it.
         choice: which kills to show.
@@ -51,14 +54,17 @@ class Settings:
 
     kind: str = ""
     tz: tzinfo = timezone.utc
+    zones: tuple[tuple[str, tzinfo], ...] = ()
     boot_time: datetime | None = None
     window_s: float = WINDOW_S
     choice: Choice = field(default_factory=Choice)
 
-    @property
-    def options(self) -> Options:
-        """What the readers are told."""
-        return Options(kind=self.kind, tz=self.tz, boot_time=self.boot_time)
+    def options(self, name: str = "") -> Options:
+        """Return what the readers are told of an input."""
+        zones = (
+            zone for glob, zone in self.zones if fnmatchcase(name, glob) or fnmatchcase(basename(name), glob)
+        )
+        return Options(kind=self.kind, tz=next(zones, self.tz), boot_time=self.boot_time)
 
 
 def oom_scan(
@@ -66,6 +72,7 @@ def oom_scan(
     *,
     kind: str = "",
     tz: tzinfo = timezone.utc,
+    zones: Sequence[tuple[str, tzinfo]] = (),
     boot_time: datetime | None = None,
     window_s: float = WINDOW_S,
     since: datetime | None = None,
@@ -82,6 +89,7 @@ def oom_scan(
             this machine's logs.
         kind: what the inputs are, one of ``leakhunt oom-scan --as``; by default that is found out.
         tz: the zone of stamps that have none.
+        zones: pairs of a glob and the zone of files whose name or path matches it.
         boot_time: when the machine was started, for logs that count seconds from there.
         window_s: how many seconds after a kill a worker may tell of it.
         since: leave out what was killed before; aware.
@@ -95,7 +103,7 @@ def oom_scan(
         LeakhuntError: a file that was named cannot be read.
     """
     choice = Choice(since, until, host, comm, container, min_confidence)
-    return scan(paths, Settings(kind, tz, boot_time, window_s, choice))
+    return scan(paths, Settings(kind, tz, tuple(zones), boot_time, window_s, choice))
 
 
 def scan(
@@ -111,13 +119,16 @@ def scan(
     """
     collected = Collected()
     if not paths:
-        collected.take(read_machine(settings.options, HEARERS, settings.choice.since))
+        collected.take(read_machine(settings.options(), HEARERS, settings.choice.since))
         return result_of(collected, settings, booted=boot_time())
-    gathered = gather([os.fspath(path) for path in paths], progress)
+    names = tuple(os.fspath(path) for path in paths)
+    gathered = gather(names, progress)
     collected.take(gathered.skipped)
     for source in gathered.inputs:
         collected.take(
-            tell(source, settings.options) if len(gathered.inputs) == 1 else _tell(source, settings)
+            tell(source, settings.options(source.name))
+            if len(gathered.inputs) == 1
+            else _tell(source, settings)
         )
     faults = [one for one in collected.of(Skipped) if one.why != EMPTY]
     if not collected.of(SourceSummary) and (faults or not collected.of(Skipped)):
@@ -125,13 +136,13 @@ def scan(
         raise LeakhuntError(
             f"there is nothing to read: {what or 'no files'}", "name logs, or a folder of logs"
         )
-    return result_of(collected, settings)
+    return result_of(collected, settings, paths=names)
 
 
 def _tell(source: Input, settings: Settings) -> Iterator[Told]:
     """Read one input of several: what is wrong with it is told, and the others are read."""
     try:
-        yield from tell(source, settings.options)
+        yield from tell(source, settings.options(source.name))
     except LeakhuntError as error:
         yield Skipped(source.name, error.message.removeprefix(f"{source.name}: "))
 
@@ -171,6 +182,13 @@ class Collected:
         return self._found[kind]
 
 
+def _of_shown(twice: Iterable[RanTwice], kills: Iterable[OomKill]) -> Iterator[RanTwice]:
+    """Yield those tasks that were running when a kill that is shown happened."""
+    lost = [kill.task for kill in kills if kill.task is not None]
+    ids = {task.id for task in lost} | {one.id for task in lost for one in task.candidates}
+    return (one for one in twice if one.id in ids)
+
+
 def _slim(kill: OomKill) -> OomKill:
     """Return a kill with the largest processes of its report and the first of its lines, where there are very many."""
     if len(kill.tasks) <= _ROWS and len(kill.evidence) <= _LINES:
@@ -184,12 +202,15 @@ def _slim(kill: OomKill) -> OomKill:
     )
 
 
-def result_of(collected: Collected, settings: Settings, *, booted: datetime | None = None) -> OomResult:
+def result_of(
+    collected: Collected, settings: Settings, *, paths: Sequence[str] = (), booted: datetime | None = None
+) -> OomResult:
     """Join what was collected, choose what is asked for, and look for patterns in it.
 
     Args:
         collected: what the sources told.
         settings: how to join, and what to choose.
+        paths: what the user named.
         booted: when this machine was started, if its own counters are among it.
     """
     choice = settings.choice
@@ -209,11 +230,13 @@ def result_of(collected: Collected, settings: Settings, *, booted: datetime | No
         incomplete=tuple(one for one in collected.of(IncompleteReport) if choice.takes_time(one.when)),
         groups=group(kills),
         loops=loops_of(kills, deaths),
-        twice=story.twice,
+        twice=tuple(_of_shown(story.twice, kills)) if choice.words else story.twice,
         not_kills=tuple(sorted(not_kills, key=lambda one: one.when or _NEVER)),
         losses=tuple(collected.of(Loss)),
         counters=tuple(counters),
         live=tuple(collected.of(LiveSource)),
+        paths=tuple(paths),
+        unseen=unseen(counters, story.kills, booted),
         hidden=len(story.kills) - len(kills),
         filtered=choice.words,
         warnings=(*collected.warnings, *story.warnings, *shortfall(counters, story.kills, booted)),

@@ -17,6 +17,7 @@ from leakhunt.moments import parse_moment
 from leakhunt.present.oom import oom_report
 from leakhunt.present.oom_document import document, kill_document
 from leakhunt.present.oom_tables import rows_report
+from leakhunt.units import count_of
 
 
 def _choosing(function: Any) -> Any:  # noqa: ANN401 - a decorator as click has them
@@ -43,10 +44,11 @@ def _choosing(function: Any) -> Any:  # noqa: ANN401 - a decorator as click has 
         ),
         click.option(
             "--tz",
+            "zones",
             type=Zone(),
-            default="UTC",
-            show_default=True,
-            help="The zone of stamps that have none: local, +02:00, Europe/Berlin.",
+            multiple=True,
+            help="The zone of stamps that have none: UTC (the default), local, +02:00, Europe/Berlin; for one file "
+            "'worker.log=Europe/Berlin'. Repeatable.",
         ),
         click.option(
             "--boot-time",
@@ -105,7 +107,10 @@ Examples:
 @_showing
 @click.option("--follow", is_flag=True, help="Go on, and print each kill within a second of its line.")
 @click.option(
-    "--exec", "command", metavar="CMD", help="With --follow: run this with each kill as JSON on its input."
+    "--exec",
+    "command",
+    metavar="CMD",
+    help="With --follow: run this program (no shell) with each kill as JSON on its input; older ones too, unless --since leaves them out.",
 )
 @click.option(
     "--fail-on-kill", is_flag=True, help="Leave with 1 if a kill is shown that is at least probable."
@@ -145,19 +150,16 @@ def oom_scan(
         destination.deliver_lines(kill_document(kill) for kill in result.kills)
     else:
         destination.deliver(oom_report(result, **shown), lambda: document(result))
-    sure = [kill for kill in result.kills if kill.confidence != "possible"]
-    if fail_on_kill and sure:
-        click.echo(
-            f"limit reached: {len(sure):,} OOM {'kill' if len(sure) == 1 else 'kills'}, --fail-on-kill",
-            err=True,
-        )
+    sure = sum(kill.confidence != "possible" for kill in result.kills)
+    if fail_on_kill and (reached := sure or (0 if result.filtered else result.unseen)):
+        click.echo(f"limit reached: {count_of(reached, 'OOM kill')}, --fail-on-kill", err=True)
         return 1
     return 0
 
 
 def _settings(
     *,
-    tz: tzinfo,
+    zones: tuple[tuple[str, tzinfo], ...],
     since: str | None,
     until: str | None,
     boot_time: str | None,
@@ -167,6 +169,7 @@ def _settings(
 ) -> api.Settings:
     """Turn the options into what the API takes."""
     now = datetime.now(timezone.utc)
+    tz = next((zone for glob, zone in zones if not glob), timezone.utc)
 
     def moment(text: str | None) -> datetime | None:
         return None if text is None else parse_moment(text, tz, now)
@@ -174,6 +177,7 @@ def _settings(
     return api.Settings(
         kind=kind or "",
         tz=tz,
+        zones=tuple((glob, zone) for glob, zone in zones if glob),
         boot_time=moment(boot_time),
         window_s=window,
         choice=Choice(since=moment(since), until=moment(until), **choice),

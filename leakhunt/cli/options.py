@@ -63,16 +63,19 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # likewise
 
 
 class Zone(click.ParamType):  # type: ignore[type-arg]  # likewise
-    """A time zone."""
+    """A time zone, for all files or for those that match a glob."""
 
-    name = "ZONE"
+    name = "[GLOB=]ZONE"
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tzinfo:
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, tzinfo]:
         """Read the zone, or let click refuse it."""
-        if isinstance(value, tzinfo):
-            return value
+        if isinstance(value, tuple):
+            return value[0], value[1]
+        glob, _, zone = str(value).rpartition("=")
         try:
-            return parse_zone(str(value))
+            return glob, parse_zone(zone)
         except LeakhuntError as error:
             self.fail(f"{error.message}; {error.hint}", param, ctx)
 

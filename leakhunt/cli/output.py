@@ -114,8 +114,11 @@ class Destination:
 
 def _print(text: str) -> None:
     encoding = sys.stdout.encoding or "utf-8"
+    data = memoryview(text.encode(encoding, "backslashreplace"))
     try:
-        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        sys.stdout.flush()
+        while data:  # an unbuffered stream takes as much as the disk has room for, and says how much
+            data = data[sys.stdout.buffer.write(data) :]
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of our output left; the exit code still says what was found
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

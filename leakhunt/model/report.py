@@ -50,7 +50,7 @@ class Detail:
 
     Attributes:
         text: the text.
-        role: ``code``, ``task``, ``frame``, ``note`` or ``next`` (what to do).
+        role: ``code``, ``task``, ``frame``, ``note``, ``next`` (what to do) or ``command`` (to be copied, so not broken).
     """
 
     text: str

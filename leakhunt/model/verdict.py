@@ -24,7 +24,7 @@ class KillGroup:
         sizes: the largest resident anonymous bytes of each burst, oldest first, as far as known.
         slope: growth of these sizes in bytes per hour (the median of all pairs), or None with fewer than two dated ones.
         interval_s: the median time between bursts, in seconds.
-        limit: the memory limit in force at the last kill, in bytes.
+        limit: the memory limit in force, in bytes, where it was the same at all kills.
         pattern: ``growing`` (each burst larger), ``flat`` (within a tenth), ``unsteady``, or None with fewer than three sizes.
         regular: whether the times between bursts are alike, or None with fewer than three bursts.
         tasks: names of the tasks that were running, the commonest first, with how often.
@@ -116,6 +116,8 @@ class OomResult:
         not_kills: deaths and failures that are no kills for want of memory.
         losses: lines that the logs say they lost.
         counters: what the kernel counted.
+        paths: what the user named; nothing where this machine was looked at.
+        unseen: how many kills the kernel counted on this machine since boot and no log tells of.
         hidden: how many kills the options left out.
         filtered: the options that chose, in words.
         warnings: what limits the result.
@@ -132,6 +134,8 @@ class OomResult:
     losses: tuple[Loss, ...] = ()
     counters: tuple[Counter, ...] = ()
     live: tuple[LiveSource, ...] = ()
+    paths: tuple[str, ...] = ()
+    unseen: int = 0
     hidden: int = 0
     filtered: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()

@@ -6,6 +6,7 @@ import os.path
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from leakhunt.analysis.incident.groups import bursts_of
 from leakhunt.model.oom import OomKill
 from leakhunt.model.report import Report
 from leakhunt.model.verdict import KillGroup, OomResult
@@ -14,8 +15,15 @@ from leakhunt.present import oom_tables as tables
 from leakhunt.present import oom_words as words
 from leakhunt.units import count_of, format_count
 
+_OUTCOMES = {
+    "received": "the log does not show its end",
+    "succeeded": "the second run succeeded",
+    "failed": "the second run failed",
+    "lost": "the second run died too",
+}
 _MOST_SOURCES = 4
 _MOST_TASKS = 5
+_MOST_KINDS = 6
 _LONGEST_NAME = 36
 
 
@@ -52,8 +60,10 @@ def oom_report(
 def kill_report(kill: OomKill) -> Report:
     """Word one kill alone, as it is told while a log is followed."""
     when = f"{format_moment(kill.when)} UTC: " if kill.when is not None else ""
-    lines = [detail.text for detail in tables.about(kill, kernel_logs=(), details=False, evidence=False)]
-    return Report(headline=f"{when}{words.sentence(kill)}", facts=tuple(lines), tables=())
+    shown = [detail.text for detail in tables.about(kill, ()) if detail.role not in {"next", "command"}]
+    return Report(
+        headline=f"{when}{words.sentence(kill)}", facts=tuple(f"  {line}" for line in shown), tables=()
+    )
 
 
 def _headline(result: OomResult) -> str:
@@ -61,30 +71,46 @@ def _headline(result: OomResult) -> str:
     sure = [kill for kill in result.kills if kill.confidence != "possible"]
     unsure = len(result.kills) - len(sure)
     also = f"{count_of(unsure, 'SIGKILL')} that nothing explains" if unsure else ""
+    if not sure and result.unseen:
+        return (
+            f"{count_of(result.unseen, 'OOM kill')} since boot by the kernel's count, but none of their lines "
+            f"can be read here{f'; and {also}' if also else ''}."
+        )
     if not sure:
         where = count_of(len(result.sources), "source") if result.sources else "what could be read"
         more = f", but {also}" if also else ""
         return f"No OOM kill in {where}{more}{_span(result.kills)}."
     more = f"; and {also}" if also else ""
     if len(sure) == 1:
-        return f"One OOM kill{_span(sure)}: {words.sentence(sure[0])}{more}."
-    owners = [group for group in result.groups if any(result.kills[at] in sure for at in group.members[:1])]
-    if len(owners) != 1:
-        most = (
-            f", {format_count(owners[0].kills)} of {words.group_name(owners[0])}"
-            if owners and owners[0].kills > 1
-            else ""
-        )
-        return f"{count_of(len(sure), 'OOM kill')}{_span(sure)}{most}{_running(owners[:1])}{more}."
-    every = f", {words.rhythm(owners[0])}" if owners[0].interval_s is not None else ""
-    whose = words.group_name(owners[0])
-    return f"{count_of(len(sure), 'OOM kill')} of {whose}{_span(sure)}{every}{_running(owners)}{more}."
+        return f"One OOM kill{_span(sure)}: {words.sentence(sure[0])}{words.running(sure[0].task)}{more}."
+    groups = [group for group in result.groups if any(result.kills[at] in sure for at in group.members[:1])]
+    if len(groups) == 1:
+        return f"{_of_one(sure, groups[0])}{more}."
+    most = ""
+    if groups and groups[0].kills > 1:
+        most = f", {format_count(groups[0].kills)} of {words.group_name(groups[0])}"
+    return f"{count_of(len(sure), 'OOM kill')}{_span(sure)}{most}{_running(groups)}{more}."
 
 
-def _running(owners: Sequence[KillGroup]) -> str:
-    """Name the task that was running most often."""
-    tasks = owners[0].tasks if owners else ()
-    return f", running {tasks[0][0]}" if tasks else ""
+def _of_one(kills: Sequence[OomKill], group: KillGroup) -> str:
+    """Say of kills that all have one owner how they happened."""
+    whose = words.group_name(group)
+    if len(bursts_of(kills)) == 1:
+        together = "as a whole" if kills[0].group else "at once"
+        tasks = next((kill.task for kill in kills if kill.task is not None), None)
+        return f"{count_of(len(kills), 'process')} of {whose} OOM-killed {together}{_span(kills)}{words.running(tasks)}"
+    every = f", {words.rhythm(group)}" if group.interval_s is not None else ""
+    return f"{count_of(len(kills), 'OOM kill')} of {whose}{_span(kills)}{every}{_running([group])}"
+
+
+def _running(groups: Sequence[KillGroup]) -> str:
+    """Name the tasks that were running most often."""
+    tasks: Counter[str] = Counter()
+    for group in groups:
+        tasks.update(dict(group.tasks))
+    names = [name for name, _ in tasks.most_common(2)]
+    more = f" and {format_count(len(tasks) - 2)} more" if len(tasks) > 2 else ""
+    return f", running {' and '.join(names) if not more else ', '.join(names)}{more}" if names else ""
 
 
 def _span(kills: Sequence[OomKill]) -> str:
@@ -112,16 +138,20 @@ def _facts(result: OomResult, *, everything: bool) -> Iterator[str]:
         yield f"Looked at {', '.join(used)}."
     yield from (f"Not readable: {source.name}: {source.why}." for source in result.live if not source.used)
     if result.filtered:
-        yield f"Shown: {', '.join(result.filtered)}; {count_of(result.hidden, 'kill')} left out."
+        yield f"Shown (times in UTC): {', '.join(result.filtered)}; {count_of(result.hidden, 'kill')} left out."
     if result.incomplete:
         reports = count_of(len(result.incomplete), "report")
         yield f"{reports} without a kill line: the log is cut there, or nobody was killed."
     lost = sum(loss.count or 1 for loss in result.losses)
     if lost:
-        yield f"The logs say that {count_of(lost, 'line')} of theirs are lost."
+        yield f"The logs say that {count_of(lost, 'line')} of theirs are lost: there may have been more kills."
     if result.not_kills and not everything:
         kinds = Counter(one.kind for one in result.not_kills)
-        named = ", ".join(f"{format_count(count)} {kind}" for kind, count in kinds.most_common(4))
+        shown = [
+            f"{format_count(count)} {words.kind_of(kind)}" for kind, count in kinds.most_common(_MOST_KINDS)
+        ]
+        left = len(kinds) - len(shown)
+        named = ", ".join([*shown, *([f"{format_count(left)} more kinds"] if left else [])])
         yield f"Not OOM kills ({named}): listed with --all."
 
 
@@ -129,8 +159,8 @@ def _advice(result: OomResult) -> Iterator[str]:
     for task in result.twice[:_MOST_TASKS]:
         again = f" at {format_moment(task.again)}" if task.again else ""
         yield (
-            f"Probably ran twice: {task.name or 'task'}[{task.id}], {task.outcome} again{again}; "
-            "check what it had done before its worker died."
+            f"Probably ran twice: {task.name or 'task'}[{task.id}], begun again{again}; {_OUTCOMES[task.outcome]}. "
+            "Check what it had done before its worker died."
         )
     more = len(result.twice) - _MOST_TASKS
     if more > 0:

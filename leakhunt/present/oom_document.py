@@ -37,6 +37,7 @@ def document(result: OomResult) -> dict[str, Any]:
         "live": [asdict(source) for source in result.live],
         "kills": [kill_document(kill) for kill in result.kills],
         "hidden": result.hidden,
+        "unseen": result.unseen,
         "incomplete": [_incomplete(report) for report in result.incomplete],
         "groups": [_group(group) for group in result.groups],
         "loops": [
@@ -104,6 +105,7 @@ def kill_document(kill: OomKill) -> dict[str, Any]:
         "notes": list(kill.notes),
         "at_least": kill.at_least,
         "evidence": _evidence(kill.evidence),
+        "quoted": kill.quoted,
         "copies": kill.copies,
     }
 

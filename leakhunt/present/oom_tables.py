@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from leakhunt.analysis.incident.groups import bursts_of, owner_name
 from leakhunt.model.oom import OomKill
 from leakhunt.model.report import Column, Detail, Kind, Line, Report, Table
 from leakhunt.model.verdict import KillGroup, OomResult, TaskLoop
 from leakhunt.present import oom_words as words
+from leakhunt.present.oom_next import next_step
 from leakhunt.units import count_of, format_count, format_duration, format_size
 
 _MOST_GROUPS = 5
@@ -21,7 +22,7 @@ def repeated(result: OomResult) -> Table:
     groups = [group for group in result.groups if group.bursts > 1]
     columns = (
         Column("kills", "kills", Kind.COUNT),
-        Column("last", "last held", Kind.SIZE),
+        Column("last", "last used", Kind.SIZE),
         Column("place", "killed again and again", Kind.TEXT),
     )
     shown = groups[:_MOST_GROUPS]
@@ -64,27 +65,22 @@ def kills(result: OomResult, limit: int, *, details: bool, evidence: bool) -> Ta
     """Return each kill, newest first; a storm is summed up unless details are wanted."""
     columns = (
         Column("when", "when (UTC)", Kind.TIME),
-        Column("anon_rss", "held", Kind.SIZE),
+        Column("anon_rss", "used", Kind.SIZE),
         Column("place", "who, by whose limit, running what", Kind.TEXT),
     )
     bursts = bursts_of(result.kills)[::-1]
     shown = bursts[:limit] if limit else bursts
-    logs = tuple(
-        dict.fromkeys(
-            line.source for kill in result.kills if kill.killer == "kernel" for line in kill.evidence[:1]
-        )
-    )
     told: set[str] = set()
     owned = len(result.groups) > 1  # the headline names the only one
     lines = []
     for burst in shown:
         if len(burst) > 1 and not details:
-            lines.append(_storm_line(burst, logs, told, evidence=evidence))
+            lines.append(_storm_line(burst, result.paths, told, evidence=evidence))
             continue
         lines += [
             Line(
                 (kill.when, kill.anon_rss, words.sentence(kill, owned=owned)),
-                tuple(_once(about(kill, kernel_logs=logs, details=details, evidence=evidence), told)),
+                tuple(_once(about(kill, result.paths, details=details, evidence=evidence), told)),
             )
             for kill in burst
         ]
@@ -93,16 +89,29 @@ def kills(result: OomResult, limit: int, *, details: bool, evidence: bool) -> Ta
     return Table(columns, tuple(lines), notes, prose=True)
 
 
-def _once(details: Iterator[Detail], told: set[str]) -> Iterator[Detail]:
-    """Give each piece of advice once."""
+def _next(kill: OomKill, paths: Sequence[str], *, details: bool = False) -> Iterator[Detail]:
+    step = next_step(kill, paths, details=details)
+    if step is not None:
+        yield Detail(f"next: {step.purpose}:", "next")
+        yield Detail(step.command, "command")
+
+
+def _once(details: Iterable[Detail], told: set[str]) -> Iterator[Detail]:
+    """Give each command once, with what it is for."""
+    held: Detail | None = None
     for detail in details:
-        if detail.role != "next" or detail.text not in told:
-            yield detail
         if detail.role == "next":
+            held = detail
+        elif detail.role != "command":
+            yield detail
+        elif detail.text not in told:
             told.add(detail.text)
+            yield from filter(None, (held, detail))
 
 
-def about(kill: OomKill, *, kernel_logs: Sequence[str], details: bool, evidence: bool) -> Iterator[Detail]:
+def about(
+    kill: OomKill, paths: Sequence[str], *, details: bool = False, evidence: bool = False
+) -> Iterator[Detail]:
     """Yield what is to be said below the sentence on a kill; the last is what to do next."""
     if kill.task is not None:
         yield Detail(words.task_words(kill.task), "task")
@@ -115,14 +124,13 @@ def about(kill: OomKill, *, kernel_logs: Sequence[str], details: bool, evidence:
         for line in kill.evidence:
             place = f"{line.source}:{line.line}" if line.line else line.source
             yield Detail(f"{place}: {line.text}", "code")
-    if step := words.next_step(kill, kernel_logs):
-        yield Detail(f"next: {step}", "next")
+    yield from _next(kill, paths, details=details)
 
 
-def _storm_line(burst: Sequence[OomKill], logs: Sequence[str], told: set[str], *, evidence: bool) -> Line:
+def _storm_line(burst: Sequence[OomKill], paths: Sequence[str], told: set[str], *, evidence: bool) -> Line:
     """Sum up kills that came at once: a group that died as a whole, or one report after another."""
     largest = max(burst, key=lambda kill: kill.anon_rss or 0)
-    names = Counter(kill.comm or "unknown" for kill in burst)
+    names = Counter(_quoted(kill.comm or "unknown") for kill in burst)
     listed = ", ".join(f"{format_count(count)} {name}" for name, count in names.most_common(4))
     more = f" and {count_of(len(names) - 4, 'other name')}" if len(names) > 4 else ""
     span = _seconds(burst)
@@ -131,10 +139,11 @@ def _storm_line(burst: Sequence[OomKill], logs: Sequence[str], told: set[str], *
     owner = f" {owners.pop()}" if len(owners) == 1 and owners != {""} else ""
     within = f" within {format_duration(span)}" if span >= 0.1 else ""
     sentence = f"{count_of(len(burst), 'process')} {together}{within}{owner} ({listed}{more}), killed {words.why(largest)}"
-    details = [Detail(f"the largest was {words.who(largest)}", "note")]
+    size = f" with {format_size(largest.anon_rss)}" if largest.anon_rss is not None else ""
+    details = [Detail(f"the largest was {words.who(largest)}{size}", "note")]
     known = [kill for kill in burst if kill.worker is not None or kill.task is not None]
     if len(known) < 2 or all((kill.worker, kill.task) == (known[0].worker, known[0].task) for kill in known):
-        details += about(known[0] if known else largest, kernel_logs=logs, details=False, evidence=evidence)
+        details += about(known[0] if known else largest, paths, evidence=evidence)
     else:
         details += [
             Detail(
@@ -143,9 +152,14 @@ def _storm_line(burst: Sequence[OomKill], logs: Sequence[str], told: set[str], *
             for kill in known[:_MOST_ROWS]
         ]
         details.append(Detail(words.certainty(known[0]), "note"))
-        if step := words.next_step(known[0], logs):
-            details.append(Detail(f"next: {step}", "next"))
-    return Line((burst[0].when, largest.anon_rss, sentence), tuple(_once(iter(details), told)))
+        details += _next(known[0], paths)
+    sizes = [kill.anon_rss for kill in burst if kill.anon_rss is not None]
+    return Line((burst[0].when, sum(sizes) if sizes else None, sentence), tuple(_once(details, told)))
+
+
+def _quoted(name: str) -> str:
+    """Put a name in quotes that would not be seen to end."""
+    return name if name.replace("-", "").replace("_", "").replace(".", "").isalnum() else f'"{name}"'
 
 
 def _seconds(burst: Sequence[OomKill]) -> float:
@@ -157,18 +171,17 @@ def _parts(kill: OomKill) -> Iterator[str]:
     """Yield the parts of a report, as far as they are there."""
     sizes = words.held(kill)
     if sizes:
-        total = f", {format_size(kill.total_vm)} mapped" if kill.total_vm is not None else ""
+        total = f", {format_size(kill.total_vm)} of address space" if kill.total_vm is not None else ""
         yield f"memory: {sizes}{total}"
     memory = kill.memory
     if memory is not None and memory.usage is not None:
         limit = format_size(memory.limit) if memory.limit is not None else "no limit"
-        failures = f", failed {format_count(memory.failcnt)} times" if memory.failcnt is not None else ""
-        yield f"control group: {format_size(memory.usage)} used of {limit}{failures}"
+        failures = f", hit {format_count(memory.failcnt)} times" if memory.failcnt is not None else ""
+        yield f"limit: {format_size(memory.usage)} used of {limit}{failures}"
     owner = kill.cgroup
     if owner is not None:
-        yield from (
-            f"{name}: {path}" for name, path in (("limited", owner.limited), ("victim", owner.victim)) if path
-        )
+        both = (("control group with the limit", owner.limited), ("control group", owner.victim))
+        yield from (f"{name}: {path}" for name, path in both[owner.limited == owner.victim :] if path)
     scores = (("badness", kill.score), ("oom_score_adj", kill.oom_score_adj), ("uid", kill.uid))
     line = ", ".join(f"{name} {value}" for name, value in scores if value is not None)
     kernel = f"kernel {kill.kernel}" if kill.kernel else ""
@@ -193,12 +206,12 @@ def not_kills(result: OomResult, *, evidence: bool) -> Table:
     )
     lines = []
     for one in result.not_kills:
-        process = f"{one.process.comm} " if one.process is not None else ""
+        process = f"{one.process.comm}: " if one.process is not None else ""
         details: tuple[Detail, ...] = (Detail(one.text, "note"),) if one.text else ()
-        if evidence or not one.text:
-            line = one.evidence
-            details += (Detail(f"{line.source}:{line.line}: {line.text}", "code"),)
-        lines.append(Line((one.when, f"{process}{one.kind}"), details))
+        line = one.evidence
+        place = f"{line.source}:{line.line}: " if evidence else ""
+        details += (Detail(f"{place}{line.text}", "code"),)
+        lines.append(Line((one.when, f"{process}{words.kind_of(one.kind)}"), details))
     return Table(columns, tuple(lines), prose=True)
 
 

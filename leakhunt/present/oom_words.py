@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from leakhunt.analysis.incident.groups import owner_name
 from leakhunt.analysis.incident.places import in_container, place_of
 from leakhunt.model.oom import LostTask, OomKill, TaskRow
 from leakhunt.model.verdict import KillGroup
-from leakhunt.units import format_count, format_duration, format_size
+from leakhunt.units import count_of, format_count, format_duration, format_size
 
 _SCOPES = {
     "global": "because the machine had no memory left",
@@ -20,16 +19,34 @@ _SCOPES = {
     "bpf": "by the rule of a BPF program",
 }
 _PATTERNS = {
-    "growing": "larger each time, a suspected leak:",
-    "flat": "the same size each time: a spike rather than a leak",
+    "growing": "larger each time: a suspected leak",
+    "flat": "about the same size each time",
     "unsteady": "of different sizes: spikes rather than a steady leak",
 }
 _HOW = {
     "accepted": "the log says which child took it",
     "child": "that child was logging under it",
     "named": "the log names it",
-    "job": "by the pool's number of the lost job",
+    "job": "WorkerLostError's job number counts to it",
     "only": "the only one unfinished",
+}
+_KINDS = {
+    "time-limit": "hard time limit",
+    "timeout": "timeout of its main process",
+    "recycled": "recycled on purpose",
+    "terminated": "ended on request",
+    "signal": "another signal or exit code",
+    "vanished": "stopped without a word",
+    "attempt": "asked to end, or not killed",
+    "exit": "exit code",
+    "panic": "kernel panic, nobody killed",
+    "no-killable-process": "nobody left to kill",
+    "allocation-failure": "failed allocation",
+    "unable-to-reap": "victim not reaped",
+    "already-exiting": "victim was leaving already",
+    "page-fault": "page fault retried",
+    "shares-memory": "shares a victim's memory",
+    "pinned": "memory pinned",
 }
 _MOST_NAMED = 3
 
@@ -37,7 +54,8 @@ _MOST_NAMED = 3
 def sentence(kill: OomKill, *, owned: bool = True) -> str:
     """Say who was killed, whose it was unless that is said already, and by whose limit."""
     owner = whose(kill) if owned else ""
-    return f"{who(kill)}{f' {owner}' if owner else ''}, killed {why(kill)}"
+    quoted = ", as another program's log quotes it" if kill.quoted else ""
+    return f"{who(kill)}{f' {owner}' if owner else ''}, killed {why(kill)}{quoted}"
 
 
 def who(kill: OomKill) -> str:
@@ -46,12 +64,8 @@ def who(kill: OomKill) -> str:
     worker = kill.worker
     if worker is not None and worker.name:
         return f"{worker.name} ({process})" if process else worker.name
-    if worker is not None and worker.whole:
-        return (
-            f"the whole {worker.program} worker ({process})"
-            if process
-            else f"the whole {worker.program} worker"
-        )
+    if worker is not None and worker.whole and not process:
+        return f"the whole {worker.program} worker"
     if kill.comm is None:
         return f"a process (pid {kill.pid})" if kill.pid is not None else "a process"
     return f"{kill.comm} (pid {kill.pid})" if kill.pid is not None else kill.comm
@@ -76,20 +90,20 @@ def group_name(group: KillGroup) -> str:
     """Name the owner of repeated kills."""
     if group.kind != "comm":
         return _owner(group.kind, group.name)
-    return f"processes named {group.name}" if group.name != "unknown" else "processes that nobody names"
+    return f"processes named {group.name}" if group.name != "unknown" else "unnamed processes"
 
 
 def why(kill: OomKill) -> str:
     """Say by whom and by whose limit."""
     if kill.killer == "unknown":
         return (
-            "by SIGKILL, and nothing says by whom" if kill.confidence == "possible" else "for want of memory"
+            "by SIGKILL, and nothing says by whom" if kill.confidence == "possible" else "for lack of memory"
         )
     if kill.killer != "kernel":
         return f"by {kill.killer}"
     if kill.scope == "memcg":
         return f"by the kernel at {_limit(kill)}"
-    return f"by the kernel {_SCOPES.get(kill.scope, 'for want of memory')}"
+    return f"by the kernel {_SCOPES.get(kill.scope, 'for lack of memory')}"
 
 
 def _limit(kill: OomKill) -> str:
@@ -139,6 +153,11 @@ def task_words(task: LostTask) -> str:
     return f"one of {format_count(total)} tasks in flight, the likeliest first: {listed}"
 
 
+def kind_of(kind: str) -> str:
+    """Name what is no OOM kill."""
+    return _KINDS.get(kind, kind)
+
+
 def certainty(kill: OomKill) -> str:
     """Say how sure the kill is, and how sure it is that it was that worker."""
     words = {
@@ -149,7 +168,32 @@ def certainty(kill: OomKill) -> str:
     worker = kill.worker
     if worker is None or worker.matched == ("its own log",):
         return words
-    return f"{words}; worker {worker.confidence} ({', '.join(worker.matched)})"
+    return f"{words}; worker {worker.confidence} ({', '.join(map(_matched, worker.matched))})"
+
+
+def _matched(what: str) -> str:
+    """Say what a match is a match of; a time says so itself."""
+    if what == "name":
+        return "a worker's name"
+    return (
+        f"same {what}"
+        if what[:1].isalpha() and what != "time"
+        else f"{what} apart"
+        if what != "time"
+        else "right time"
+    )
+
+
+def running(task: LostTask | None) -> str:
+    """Say in half a sentence what was running; empty if nothing is known."""
+    if task is None:
+        return ""
+    total = len(task.candidates) + task.omitted
+    if task.how == "all":
+        return f", with {count_of(total, 'task')} in flight"
+    if task.name is not None:
+        return f", running {task.name}"
+    return f", running one of {count_of(total, 'task')}" if total else ""
 
 
 def others(kill: OomKill) -> list[str]:
@@ -183,6 +227,8 @@ def rhythm(group: KillGroup) -> str:
     """Say how far apart the kills of one owner are; empty where that is not known."""
     if group.interval_s is None:
         return ""
+    if group.interval_s < 1:
+        return "at once"
     every = format_duration(group.interval_s)
     if group.regular is None:
         return f"{every} apart"
@@ -200,67 +246,22 @@ def repetition(group: KillGroup, *, looped: bool) -> Iterator[str]:
     if len(sizes) > 5:
         sizes[2:-2] = ["..."]
     limit = f" at a limit of {format_size(group.limit)}" if group.limit is not None else ""
-    yield ", ".join(filter(None, (rhythm(group), " -> ".join(sizes) + limit)))
+    series = " -> ".join(sizes)
+    yield ", ".join(filter(None, (rhythm(group), f"{series}{limit}" if series else limit.strip())))
     if group.pattern is None or looped:
         return
     if group.pattern == "flat" and group.limit is not None and group.sizes[-1] > group.limit // 2:
         yield (
-            "it reaches its limit at even intervals, as with a leak"
+            "at its limit each time, at even intervals: as a steady leak does, or a task that runs by the clock"
             if group.regular
-            else "it reaches its limit at uneven intervals: a leak under an uneven load, or spikes"
+            else "at its limit each time, at uneven intervals: a leak under an uneven load, or spikes"
         )
         return
     slope = (
-        f" by {_signed(group.slope)} an hour"
-        if group.slope is not None and group.pattern == "growing"
-        else ""
+        f", {_signed(group.slope)} an hour" if group.slope is not None and group.pattern == "growing" else ""
     )
     yield f"{_PATTERNS[group.pattern]}{slope}"
 
 
 def _signed(slope: float) -> str:
     return f"{'-' if slope < 0 else '+'}{format_size(abs(round(slope)))}"
-
-
-def next_step(kill: OomKill, kernel_logs: Sequence[str]) -> str:
-    """Return the next command to run, with what it is for; words from a log are quoted for the shell."""
-    logs = " ".join(shlex.quote(name) for name in kernel_logs[:2])
-    task = kill.task
-    if kill.worker is None:
-        fetch = _fetch_log(kill)
-        if fetch:
-            return (
-                f"the worker's log, for the task: {fetch} | leakhunt oom-scan {f'{logs} -' if logs else '-'}"
-            )
-    elif kill.confidence == "possible":
-        return "the kernel's side of it, on that machine: journalctl -k -o json > kernel.json; leakhunt oom-scan kernel.json WORKER_LOG"
-    if task is not None and task.name is not None:
-        package = task.name.partition(".")[0]
-        return f"two snapshots of a worker that runs it: leakhunt diff before.bin after.bin --include {shlex.quote(package)}"
-    if kill.worker is not None and kill.worker.program == "celery":
-        return "two snapshots of such a worker: leakhunt diff before.bin after.bin --group-by task"
-    if kill.tasks:
-        return "who held the memory: the same command with --details"
-    return ""
-
-
-def _fetch_log(kill: OomKill) -> str:
-    """Return a command that prints the log of the owner's worker."""
-    place = place_of(kill)
-    if place.pod:
-        namespace, _, pod = place.pod.rpartition("/")
-        words = [
-            "kubectl",
-            "logs",
-            "--previous",
-            "--timestamps",
-            *(("-n", namespace) if namespace else ()),
-            pod,
-        ]
-        return shlex.join([*words, *(("-c", place.container) if place.container else ())])
-    if place.container or place.container_id:
-        name = place.container or (place.container_id or "")[:12]
-        return f"{shlex.join(['docker', 'logs', '--timestamps', name])} 2>&1"
-    if place.unit and place.unit.endswith(".service"):
-        return shlex.join(["journalctl", "-o", "json", "-u", place.unit])
-    return ""

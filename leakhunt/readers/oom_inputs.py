@@ -194,11 +194,11 @@ class _Gatherer:
             return
         when = _utc(modified)
         part = Part(name, evidence.open, when)
-        head, packed = _opening(part, HEAD)
+        head, packed, fault = _opening(part, HEAD)
         if is_archive(head):
             self._take_archive(part)
             return
-        why = why_not_text(head, named=named)
+        why = why_not_text(head, named=named) if head or not fault else fault
         if why:
             self.skipped.append(Skipped(name, why))
             return
@@ -247,14 +247,14 @@ def _head(part: Part, size: int) -> bytes:
     return _opening(part, size)[0]
 
 
-def _opening(part: Part, size: int) -> tuple[bytes, bool]:
-    """Return the first bytes of a file, and whether it is compressed."""
+def _opening(part: Part, size: int) -> tuple[bytes, bool, str]:
+    """Return the first bytes of a file, whether it is compressed, and what is wrong with it so far."""
     stream = part.open()
     try:
         head = b""
         while len(head) < size and (data := stream.read()):
             head += data
-        return head[:size], bool(stream.compression)
+        return head[:size], bool(stream.compression), stream.fault
     finally:
         stream.close()
 

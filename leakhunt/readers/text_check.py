@@ -35,5 +35,10 @@ def why_not_text(head: bytes, *, named: bool) -> str:
         return ""
     controls = len(head.translate(None, _TEXT))
     letters = len(head) - head.count(0)
-    binary = not letters or (controls > _MOST_CONTROLS * letters and not named)
+    binary = not letters or (controls > _MOST_CONTROLS * letters and not (named and _is_utf8(head)))
     return "it is binary" if binary else ""
+
+
+def _is_utf8(head: bytes) -> bool:
+    """Tell whether most of the bytes are text in UTF-8, whatever controls stand between."""
+    return head.decode("utf-8", "replace").count("\ufffd") <= _MOST_CONTROLS * len(head)

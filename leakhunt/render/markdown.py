@@ -49,7 +49,10 @@ def _table(table: Table) -> Iterator[str]:
     for line in table.lines:
         cells = [_escape(cell(column.kind, value)) for column, value in zip(table.columns, line.cells)]
         if table.prose:
-            below = [_code(one.text) if one.role == "code" else _escape(one.text) for one in line.details]
+            below = [
+                _code(one.text) if one.role in {"code", "command"} else _escape(one.text)
+                for one in line.details
+            ]
             cells[place] = "<br>".join([f"**{cells[place]}**", *below])
             yield "| " + " | ".join(cells) + " |"
             continue

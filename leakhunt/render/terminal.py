@@ -14,7 +14,7 @@ from rich.text import Text
 from leakhunt.model.report import Detail, Kind, Line, Report, Table
 from leakhunt.render.text import cell, plain
 
-_STYLES = {"code": "dim", "task": "cyan", "frame": "dim", "note": "dim", "next": "green"}
+_STYLES = {"code": "dim", "task": "cyan", "frame": "dim", "note": "dim", "next": "green", "command": "green"}
 _PLACE = "place"
 _INDENT = "    "
 _ROOM = 30  # a narrower column breaks every name
@@ -36,7 +36,7 @@ def render(report: Report, *, width: int, color: bool) -> str:
         _environ={},
     )
     for part in _parts(report, width):
-        console.print(part)
+        console.print(part, crop=False)  # a command is left in one piece
     lines = stream.getvalue().splitlines()
     return "\n".join(line.rstrip() for line in lines).rstrip("\n") + "\n"
 
@@ -50,7 +50,7 @@ def _parts(report: Report, width: int) -> Iterator[RenderableType]:
             yield _prose(table, width) if table.prose else _grid(table, width)
         yield from (Text(plain(note), style="dim") for note in table.notes)
     notes = [("warning: ", warning) for warning in report.warnings]
-    notes += [("not read: ", f"{skipped.what}: {skipped.why}") for skipped in report.skipped]
+    notes += [("not all read: ", f"{skipped.what}: {skipped.why}") for skipped in report.skipped]
     if notes:
         yield Text()
     yield from (Text(label, style="yellow").append(plain(text), style="none") for label, text in notes)
@@ -71,11 +71,16 @@ def _prose(table: Table, width: int) -> RenderableType:
     parts = [Text(_paragraph(heads, rooms, width), style="bold dim")]
     for cells, line in zip(rows, table.lines):
         parts.append(Text(_paragraph(cells, rooms, width), style="bold"))
-        parts += [
-            Text(_filled(plain(detail.text), width, _INDENT), style=_STYLES[detail.role])
-            for detail in line.details
-        ]
+        parts += [_below(detail, width) for detail in line.details]
     return Group(*parts)
+
+
+def _below(detail: Detail, width: int) -> Text:
+    """Return a line below a row; a command is left in one piece, to be copied."""
+    text, style = plain(detail.text), _STYLES[detail.role]
+    if detail.role == "command":
+        return Text(f"{_INDENT}{text}", style=style, no_wrap=True, overflow="ignore")
+    return Text(_filled(text, width, _INDENT), style=style)
 
 
 def _paragraph(cells: Sequence[str], rooms: Sequence[int], width: int) -> str:

@@ -206,7 +206,8 @@ class TestWorkers:
         kills = [kill(600.0 * n, n + 1, cgroup=in_docker()) for n in range(3)]
         deaths = tuple(death(600.0 * n + 7200.4, 50 + n, place=Place()) for n in range(3))
         (warning,) = told(*kills, deaths=deaths).warnings
-        assert "--tz +02:00" in warning
+        assert "2 h ahead" in warning
+        assert "--tz celery.log=ZONE" in warning
 
 
 class TestSigns:

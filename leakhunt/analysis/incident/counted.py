@@ -19,28 +19,46 @@ def shortfall(
         kills: those found.
         boot_time: when the machine was started, where that is known: older kills do not count.
     """
-    kernel = [
+    kernel = _of_the_kernel(kills, boot_time)
+    for counter in counters:
+        if counter.name != "oom_kill":
+            continue
+        found, where = _found(counter, kernel)
+        if counter.value > found:
+            yield (
+                f"the kernel counted {counter.value:,} OOM kills {where}, {found:,} are found here: "
+                "the others' lines are lost, or in a log that was not read"
+            )
+
+
+def unseen(counters: Sequence[Counter], kills: Sequence[OomKill], boot_time: datetime | None = None) -> int:
+    """Return how many kills of the whole machine were counted and not found; see :func:`shortfall`."""
+    kernel = _of_the_kernel(kills, boot_time)
+    missing = [
+        counter.value - len(kernel)
+        for counter in counters
+        if counter.name == "oom_kill" and counter.scope == "host"
+    ]
+    return max([0, *missing])
+
+
+def _of_the_kernel(kills: Sequence[OomKill], boot_time: datetime | None) -> list[OomKill]:
+    return [
         kill
         for kill in kills
         if kill.killer == "kernel"
         and kill.confidence == "confirmed"
         and (boot_time is None or kill.when is None or kill.when >= boot_time)
     ]
-    for counter in counters:
-        if counter.name != "oom_kill":
-            continue
-        if counter.scope == "host":
-            found, where = len(kernel), "since boot"
-        elif not counter.scope:
-            found, where = sum(kill.scope == "memcg" for kill in kernel), f"by {counter.source}"
-        else:
-            found = sum(_inside(kill, counter.scope) for kill in kernel)
-            where = f"in {counter.scope}"
-        if counter.value > found:
-            yield (
-                f"the kernel counted {counter.value:,} OOM kills {where}, {found:,} are found here: "
-                "the others' lines are lost, or in a log that was not read"
-            )
+
+
+def _found(counter: Counter, kernel: Sequence[OomKill]) -> tuple[int, str]:
+    """Return how many of the kills a counter counts, and where it counts."""
+    if counter.scope == "host":
+        return len(kernel), "since boot"
+    if not counter.scope:
+        return sum(kill.scope == "memcg" for kill in kernel), f"by {counter.source}"
+    return sum(_inside(kill, counter.scope) for kill in kernel), f"in {counter.scope}"
 
 
 def _inside(kill: OomKill, scope: str) -> bool:

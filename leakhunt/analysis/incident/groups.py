@@ -72,7 +72,7 @@ def _group(kind: str, name: str, members: Sequence[int], kills: Sequence[OomKill
         tasks.update({kill.task.name for kill in burst if kill.task is not None and kill.task.name})
     times = [burst[0].when for burst in bursts if burst[0].when is not None]
     pauses = [(after - before).total_seconds() for before, after in zip(times, times[1:])]
-    last = kills[members[-1]]
+    limits = {memory.limit for memory in (kills[at].memory for at in members) if memory is not None}
     dated = [kills[at].when for at in members if kills[at].when is not None]
     return KillGroup(
         rank=0,
@@ -85,7 +85,7 @@ def _group(kind: str, name: str, members: Sequence[int], kills: Sequence[OomKill
         sizes=tuple(size for _, size in sizes),
         slope=_slope(sizes),
         interval_s=median(pauses) if pauses else None,
-        limit=last.memory.limit if last.memory is not None else None,
+        limit=limits.pop() if len(limits) == 1 else None,
         pattern=_pattern([size for _, size in sizes]),
         regular=_regular(pauses),
         tasks=tuple(tasks.most_common(5)),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from leakhunt.analysis.incident.places import in_container, kinship, place_of
+from leakhunt.analysis.incident.places import HOST, in_container, kinship, place_of
 from leakhunt.analysis.incident.timeline import Timeline
 from leakhunt.model.incident import WorkerDeath
 from leakhunt.model.oom import OomKill
@@ -77,7 +77,7 @@ def pair(kill: OomKill, death: WorkerDeath, at: int, number: int, window_s: floa
     distance = _distance(kill, death, window_s)
     if same is None or pid is False or distance is None:
         return None
-    if distance == UNKNOWN and not (pid or same.score > 1):
+    if distance == UNKNOWN and not (pid or same.score > HOST):
         return None
     matched = list(same.matched)
     score = same.score
@@ -98,7 +98,7 @@ def pair(kill: OomKill, death: WorkerDeath, at: int, number: int, window_s: floa
     if score < _ENOUGH:
         return None
     silent = death.cause == "vanished"
-    return Pair(score, distance, at, number, tuple(matched), silent, bool(pid), same.score > 1)
+    return Pair(score, distance, at, number, tuple(matched), silent, bool(pid), same.score > HOST)
 
 
 def _distance(kill: OomKill, death: WorkerDeath, window_s: float) -> float | None:

@@ -10,7 +10,7 @@ from leakhunt.model.evidence import Place
 from leakhunt.model.oom import OomKill
 
 _SHORT_ID = re.compile(r"[0-9a-f]{12,64}")
-_IDENTITY, _NAME, _HOST = 4, 3, 1
+_IDENTITY, _NAME, HOST = 4, 3, 1
 _NOWHERE = Place()
 
 
@@ -82,7 +82,7 @@ def _comparisons(one: Place, other: Place) -> Iterator[tuple[str, int, bool | No
                 yield "pod", _IDENTITY, True
     same = _same(_label(host_of(one)), _label(host_of(other)))
     if same or not (in_container(one) or in_container(other)):
-        yield "host", _HOST, same
+        yield "host", HOST, same
 
 
 def host_of(place: Place) -> str | None:

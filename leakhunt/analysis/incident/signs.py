@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
-from leakhunt.analysis.incident.places import Kinship, filled, in_container, kinship, place_of
+from leakhunt.analysis.incident.places import HOST, Kinship, filled, in_container, kinship, place_of
 from leakhunt.analysis.incident.timeline import Timeline
 from leakhunt.model.evidence import Place
 from leakhunt.model.incident import Sign
@@ -33,17 +33,17 @@ def join_signs(
     kernel = Timeline(found)
     alone: list[Sign] = []
     for sign in sorted(told, key=_order):
-        at = _best(found, _near(kernel, sign) if sign.when else range(len(found)), sign)
-        if at is None or _another_killer(found[at], sign):
+        at, sure = _best(found, _near(kernel, sign) if sign.when else range(len(found)), sign)
+        if at is None or _another_killer(found[at], sign) or not (sure or sign.killer == "kernel"):
             alone.append(sign)
-        else:
-            found[at] = _with(found[at], sign)
+        else:  # what the kernel did is one of its kills, even where it is not known which
+            found[at] = _with(found[at], sign if sure else replace(sign, place=Place()))
     made: list[OomKill] = []
     for sign in alone:
         # Few signs stand alone at one place, and those that do come together.
         recent = range(max(0, len(made) - 64), len(made))
-        at = _best(made, recent, sign)
-        if at is None or _another_killer(made[at], sign):
+        at, sure = _best(made, recent, sign)
+        if at is None or not sure or _another_killer(made[at], sign):
             made.append(_kill_of(sign))
         else:
             made[at] = _with(made[at], sign)
@@ -88,19 +88,20 @@ def _near(kernel: Timeline, sign: Sign) -> Iterable[int]:
     return kernel.between(first, sign.when + _BEFORE, sign.uncertainty_s or 0.0)
 
 
-def _best(kills: Sequence[OomKill], places: Iterable[int], sign: Sign) -> int | None:
-    """Return which kill a sign speaks of, or None."""
+def _best(kills: Sequence[OomKill], places: Iterable[int], sign: Sign) -> tuple[int | None, bool]:
+    """Return which kill a sign speaks of, or None, and whether that is sure."""
     scored = []
     for at in places:
         score = _score(kills[at], sign)
         if score is not None:
             scored.append((score, -_distance(kills[at], sign), at))
     if not scored:
-        return None
-    scored.sort(reverse=True)
-    if scored[0][0] == 0:  # nothing but the time speaks for it: only where no other is near
-        return scored[0][2] if len(scored) == 1 and -scored[0][1] <= _SAME_MOMENT_S else None
-    return scored[0][2]
+        return None, False
+    score, distance, at = max(scored)
+    if score > HOST:
+        return at, True
+    # Nothing but time and host speak for it: sure only where no other is near.
+    return at, len(scored) == 1 and -distance <= _SAME_MOMENT_S
 
 
 def _score(kill: OomKill, sign: Sign) -> int | None:
@@ -125,7 +126,7 @@ def _score(kill: OomKill, sign: Sign) -> int | None:
 
 
 def _identified(same: Kinship) -> bool:
-    return same.score > 1
+    return same.score > HOST
 
 
 def _same_pid(kill: OomKill, sign: Sign) -> bool | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from typing import TypeVar
 
 from leakhunt.analysis.incident.deaths import join_deaths
 from leakhunt.analysis.incident.loops import ran_twice
@@ -14,6 +15,7 @@ from leakhunt.model.incident import Sign, TaskAgain, WorkerDeath
 from leakhunt.model.oom import NotAKill, OomKill
 from leakhunt.model.verdict import RanTwice
 
+_Told = TypeVar("_Told")
 _QUOTED = (
     "the kernel's line stands in another program's: when it was written there says little of when it happened"
 )
@@ -47,8 +49,8 @@ def join(
         again: from workers' logs.
         window_s: how many seconds after a kill a worker may tell of it.
     """
-    told, not_signs = join_signs([_quoted(kill) for kill in kills], signs)
-    joined, not_deaths, warnings = join_deaths(told, deaths, window_s=window_s)
+    told, not_signs = join_signs([_quoted(kill) for kill in kills], _once(signs, _sign_key))
+    joined, not_deaths, warnings = join_deaths(told, _once(deaths, _death_key), window_s=window_s)
     ordered = sorted(joined, key=lambda kill: kill.when or _NEVER)
     return Story(tuple(ordered), (*not_signs, *not_deaths), ran_twice(again), warnings)
 
@@ -56,3 +58,24 @@ def join(
 def _quoted(kill: OomKill) -> OomKill:
     """Say of a kill if only a quotation tells of it."""
     return replace(kill, notes=(*kill.notes, _QUOTED)) if kill.quoted else kill
+
+
+def _once(told: Iterable[_Told], key_of: Callable[[_Told], Hashable]) -> tuple[_Told, ...]:
+    """Drop what another copy of the same log has told already."""
+    found: dict[Hashable, _Told] = {}
+    for one in told:
+        found.setdefault(key_of(one), one)
+    return tuple(found.values())
+
+
+def _sign_key(sign: Sign) -> Hashable:
+    if sign.when is None:
+        return id(sign)
+    return sign.kind, sign.program, sign.when, sign.pid, sign.comm, sign.place, sign.evidence.text
+
+
+def _death_key(death: WorkerDeath) -> Hashable:
+    if death.when is None:
+        return id(death)
+    tasks = tuple(task.id for task in death.tasks[:3])
+    return death.program, death.cause, death.name, death.pid, death.when, death.until, tasks

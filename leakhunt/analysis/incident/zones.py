@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os.path
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -32,8 +34,10 @@ def zone_hint(kills: Sequence[OomKill], left: Sequence[WorkerDeath], window_s: f
     step, count = hits.most_common(1)[0] if hits else (0, 0)
     if count > len(lost) // 2:
         minutes = abs(step) * _STEP_S // 60
-        zone = f"{'-' if step < 0 else '+'}{minutes // 60:02}:{minutes % 60:02}"
+        span = f"{minutes // 60} h" if not minutes % 60 else f"{minutes // 60} h {minutes % 60} min"
+        name = lost[0][0].evidence[0].source
         yield (
-            f"{count} of {len(lost)} worker deaths would fall on a kill if the workers' clock were UTC{zone}; "
-            f"if it is, add --tz {zone}"
+            f"{count} of {len(lost)} worker deaths would fall on a kill if the clock of {name} were "
+            f"{span} {'behind' if step < 0 else 'ahead of'} what it was read as: if its stamps are of another zone, add "
+            f"--tz {shlex.quote(os.path.basename(name) + '=ZONE')}"
         )

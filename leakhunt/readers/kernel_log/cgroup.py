@@ -97,8 +97,8 @@ def _container(part: str, above: list[str]) -> tuple[str, str] | None:  # noqa: 
     if _HEX_ID.fullmatch(part):
         nearby = "ecs" if "ecs" in above else "kubernetes" if _POD.match(parent) else "containerd"
         return _PLAIN_PARENTS.get(parent, nearby), part
-    if parent in {"nomad", "lxc"}:
-        return parent, part
+    if parent in {"nomad", "lxc", "lxc.payload"}:
+        return parent.partition(".")[0], part
     if part.startswith("lxc.payload."):
         return "lxc", part[len("lxc.payload.") :]
     if part.startswith("job_") and not {"slurm", "slurmstepd.scope"}.isdisjoint(above):

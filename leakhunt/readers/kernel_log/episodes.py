@@ -93,9 +93,10 @@ class Episodes:
             self._part(stamp, line, evidence)
 
     def note_dropped(self, count: int, evidence: Evidence) -> None:
-        """Remember that the kernel dropped lines here."""
+        """Remember that the kernel dropped lines here; a report with its kill line is complete."""
         for report in self._open.values():
-            report.dropped += count
+            if not report.kills:
+                report.dropped += count
         self._loss(said.Lost("dropped", count), evidence)
 
     def settle(self) -> None:

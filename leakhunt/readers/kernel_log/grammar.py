@@ -69,8 +69,12 @@ WORDS = (
     b"kB", b"illed process ", b"ill process ", b"emory", b"oom-k", b"oom_", b"_oom", b".oom.", b"oom killer", b"OOM",
     b" tgid ", b"omm: ", b"limit of ", b",task", b"alloc", b"messages", b"suppressed", b"blob data]",
 )  # fmt: skip
-# What may follow the kill line of a report: another's, that others of a group die too, and that memory was taken.
-LATE_WORDS = (b"ut of memory", b"memory.oom.group", b"oom_reaper: ")
+# What may follow the kill line of a report: another's, that others of a group die too, and that memory was taken. The
+# next report may be as near, where a log is an excerpt.
+LATE_WORDS = (
+    b"ut of memory", b"memory.oom.group", b"oom_reaper: ", b" invoked oom-killer: ", b"oom-kill:constraint=",
+    b" as a result of limit of ",
+)  # fmt: skip
 # The functions that print reports under the kernel's rate limit.
 _LIMITED = {"oom_kill_process", "dump_header", "out_of_memory", "mem_cgroup_out_of_memory"}
 _PATHS = {"oom_memcg", "task_memcg"}

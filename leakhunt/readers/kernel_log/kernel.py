@@ -30,6 +30,11 @@ MARKERS = (
     b" printk messages dropped **",
     b": page allocation failure: order:",
 )
+# What people leave of a report when they look for some words of it only; such excerpts are short.
+_EXCERPT_MARKERS = (b"ut of memory", b"oom-kill:constraint=", b" killed as a result of limit of ")
+_EXCERPT = 1 << 20
+# How the parts of a report begin that has lost its header.
+_PARTS = (b" killed as a result of limit of ", b"memory: usage ", b" tgid ")
 
 
 class KernelReader:
@@ -42,10 +47,13 @@ class KernelReader:
         self._episodes = Episodes(reading.clock)
         self._plain = reading.kind in structured.PLAIN
         more = structured.more_markers(reading.kind)
-        self._wakes = MARKERS + more
+        self._long_wakes = MARKERS + more
+        self._wakes = self._long_wakes + _EXCERPT_MARKERS
         self._markers = Markers(self._wakes)
         self._words = Markers(WORDS + more)
-        self._late_words = Markers(LATE_WORDS)
+        self._late_words = Markers((*LATE_WORDS, *self._long_wakes))
+        self._size = 0  # bytes that were taken, as long as it may be an excerpt
+        self._woken = False  # whether anything woke the reader
         self._line = 0  # lines in front of where the reading is
         self._patience = -1  # how many further lines are read; none while the reader sleeps
         self._late = False  # whether a report with its kill line was read, and only its rest is missing
@@ -78,6 +86,7 @@ class KernelReader:
         Returns:
             The number of the line that follows.
         """
+        self._grow(len(data))
         self._line = first_line - 1
         at, end = 0, len(data)
         asleep_from = 0
@@ -87,6 +96,9 @@ class KernelReader:
                 continue
             hit = self._markers.first(data, at, end)
             start = end if hit < 0 else max(at, _lines_back(data, hit, _LOOK_BACK))
+            if hit >= 0 and not self._woken:
+                self._woken = True
+                start = _opening(data, at, start)
             if at == 0:
                 if start == 0:
                     self._read_before(_LOOK_BACK - data.count(b"\n", 0, hit))
@@ -107,6 +119,7 @@ class KernelReader:
 
     def pass_by(self, data: bytes, first_line: int) -> int:
         """Take whole lines without any of its words; see :meth:`read`."""
+        self._grow(len(data))
         self._line = first_line - 1 + data.count(b"\n")
         self._unseen += len(data)
         if self._unseen >= _SAMPLED:
@@ -121,6 +134,14 @@ class KernelReader:
     def finish(self) -> None:
         """Release everything, at the end of the source."""
         self._episodes.close()
+
+    def _grow(self, size: int) -> None:
+        """Look for whole reports only, once there is more than anybody's excerpt."""
+        if self._wakes is not self._long_wakes:
+            if self._size > _EXCERPT:
+                self._wakes = self._long_wakes
+                self._markers = Markers(self._wakes)
+            self._size += size
 
     def _wake(self, lines: int) -> None:
         """Be ready to read so many lines."""
@@ -256,6 +277,12 @@ class KernelReader:
             evidence = Evidence(self._source, self._line, text[:_EVIDENCE_TEXT])
             self._episodes.feed(Stamp(), Lost("gap", records - lines), evidence)
         self._sequence = sequence, self._line
+
+
+def _opening(data: bytes, at: int, start: int) -> int:
+    """Return where a report begins whose header was lost: in a ring that has overwritten it, in a file's first lines."""
+    hits = [hit for hit in (data.rfind(part, at, start) for part in _PARTS) if hit >= 0]
+    return data.rfind(b"\n", at, min(hits)) + 1 or at if hits else start
 
 
 def _lines_back(data: bytes, at: int, lines: int) -> int:

@@ -9,6 +9,7 @@ from leakhunt.readers.kernel_log.lines import KIB, Kill, Other, Selection
 COMM = 15
 LONGEST_COMM = 64  # 15 bytes, each of them escaped at worst
 _KILLED = re.compile(r"Killed process (\d{1,10})(?:, UID (\d{1,10}),)? \(")
+_UID_BEHIND = re.compile(r"\), UID (\d{1,10}),? (?=total-vm:)")  # late EL7
 _SELECTED = re.compile(r"[Kk]ill process (\d{1,10}) \(")
 _SHARING = re.compile(r"[Kk]ill process (\d{1,10}) \((.{0,64})\) sharing same memory")
 _SCORE = re.compile(r"\) score (-?\d{1,20}) (?:or|and) ")
@@ -36,6 +37,16 @@ def _comm(text: str, start: int, closings: tuple[str, ...]) -> tuple[str, int] |
     return (window[:at], start + at + len(closing)) if at >= 0 else None
 
 
+def _comm_and_uid(text: str, start: int, uid: str | None) -> tuple[tuple[str, int] | None, str | None]:
+    """Return the comm and where it ends, and the uid, of a line that names the uid behind the comm."""
+    window = text[start : start + LONGEST_COMM + 32]
+    closings = list(_UID_BEHIND.finditer(window))
+    if not closings:
+        return None, uid
+    last = closings[-1]
+    return (window[: last.start()], start + last.end() + len("total-vm:")), last[1]
+
+
 def kill_line(text: str) -> Kill | None:
     """Read the kill itself, in any of its forms."""
     match = _KILLED.search(text)
@@ -46,20 +57,23 @@ def kill_line(text: str) -> Kill | None:
     rest = text[match.end() :].rstrip()
     bare = len(rest) <= COMM + len(").") and rest.endswith((")", ")."))
     found = None if bare else _comm(text, match.end(), (") total-vm:", ") vsz:"))
+    uid = match[2]
+    if found is None and not bare:
+        found, uid = _comm_and_uid(text, match.end(), uid)
     cut = False
     sizes: dict[str, int] = {}
     if found:
         comm, end = found
         rest = text[end - len("total-vm:") : end + 400]
         if full := _FULL.match(rest):  # as all kernels since 2.6.36 print them
-            return _whole(message, match, comm, full.groups(), start)
+            return _whole(message, (int(match[1]), comm, uid), full.groups(), start)
         for name, number in _SIZES.findall(rest):
             sizes.setdefault(name, int(number))
         cut = _is_cut(rest, sizes)
     elif bare or (len(rest) <= LONGEST_COMM and rest.endswith((")", ")."))):
         comm = rest[: rest.rfind(")")]
     else:
-        at = rest[: LONGEST_COMM + 16].rfind(") ")
+        at = max(rest[: LONGEST_COMM + 16].rfind(closing) for closing in (") ", "), UID "))
         comm, cut = (rest[:at] if at >= 0 else rest[:COMM].rstrip(".…")), True
     if "vsz" in sizes:
         sizes["total-vm"] = sizes["vsz"]
@@ -68,7 +82,7 @@ def kill_line(text: str) -> Kill | None:
         message=message,
         pid=int(match[1]),
         comm=comm,
-        uid=int(match[2]) if match[2] else sizes.get("UID"),
+        uid=int(uid) if uid else sizes.get("UID"),
         total_vm=sized.get("total-vm"),
         anon_rss=sized.get("anon-rss"),
         file_rss=sized.get("file-rss"),
@@ -81,15 +95,16 @@ def kill_line(text: str) -> Kill | None:
 
 
 def _whole(
-    message: str | None, match: re.Match[str], comm: str, fields: tuple[str | None, ...], start: int
+    message: str | None, who: tuple[int, str, str | None], fields: tuple[str | None, ...], start: int
 ) -> Kill:
     """Return a kill whose line has all of its fields."""
+    pid, comm, early_uid = who
     total_vm, anon, file, shmem, uid, pgtables, adj = (int(field) if field else None for field in fields)
     return Kill(
         message,
-        int(match[1]),
+        pid,
         comm,
-        int(match[2]) if match[2] else uid,
+        int(early_uid) if early_uid else uid,
         (total_vm or 0) * KIB,
         (anon or 0) * KIB,
         (file or 0) * KIB,

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from functools import lru_cache
 
+from leakhunt.readers.kernel_log import speakers
 from leakhunt.readers.kernel_log.months import MONTHS
 from leakhunt.readers.kernel_log.stamps import Stamp, Wall, clock_of, iso_wall, micro_of
 
@@ -18,11 +19,13 @@ _ISO = re.compile(
     + r"(?: ?(Z\b|[+-]\d\d:?\d\d)| ([A-Z]{3,5})(?= ))?(?::? |$)"
 )  # fmt: skip
 _BRACKET_ISO = re.compile(
-    r"\[(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)" + _FRACTION
-    + r"(?: ?(Z|[+-]\d\d:?\d\d))?()[^\]\n]{0,80}\] ?"
+    r"\[(\d{4})-(\d\d)-(\d\d),?[T ](\d\d):(\d\d):(\d\d)" + _FRACTION
+    + r"(?: ?(Z|[+-]\d\d:?\d\d)| ([A-Z]{3,5})(?=[\] ]))?[^\]\n]{0,80}\] ?"
 )  # fmt: skip
 _SYSLOG = re.compile(
-    r"(\w{1,6}\.?) {1,2}(\d{1,2}) (?:(\d{4}) )?(\d\d):(\d\d):(\d\d)" + _FRACTION + r"(?: (\d{4}))?:? "
+    r"(?:[^\W\d]{2,4} )?(\w{1,6}\.?) {1,2}(\d{1,2}) (?:(\d{4}) )?(\d\d):(\d\d):(\d\d)"
+    + _FRACTION
+    + r"(?: (\d{4}))?:? "
 )
 _CTIME = re.compile(
     r"\[(?:[^\d\]\s]{1,8}\.? +)?([^\d\]\s]{1,8}\.?|\d{1,2}[月월]) +(\d{1,2})\.? (\d\d):(\d\d):(\d\d)"
@@ -48,9 +51,6 @@ _COMPOSE = re.compile(r"([\w.-]{1,120}) +\| ")
 _GUEST = re.compile(r"(?:\w{1,4}\(\d{1,3}\) )?[\w:+-]{1,40} - Guest: ")
 _REPEATED = re.compile(r"message repeated \d{1,9} times: \[ ?")
 _KERNEL = re.compile(r"kernel: ?")
-_HOST_TAG = re.compile(r"([^\s:\[\]|]{1,255}) ([\w./()@-]{1,80})(?:\[\d{1,10}\])?: ")
-_RFC5424 = re.compile(r"(\S{1,255}) (\S{1,48}) (\S{1,128}) (\S{1,32}) (?:-|\[[^\]]{0,400}\]) ?")
-_TAG = re.compile(r"([\w./()@-]{1,80})\[\d{1,10}\]: ")
 _MIDWAY = re.compile(r"\[ *(\d{1,12}\.\d{6})\](?:\[ *([TC]\d{1,10})\])? (?=\S)")
 _REACH = 300
 
@@ -182,22 +182,26 @@ class _Reader:
         """Take the host and the program behind a log's stamp."""
         if self.rfc:
             self.rfc = False
-            if match := self.take(_RFC5424):
+            if match := self.take(speakers.RFC5424):
                 self.host = match[1] if match[1] != "-" else None
                 self.tag = match[2]
                 self.kernel = self.kernel or match[2] == "kernel"
                 return True
-        if self.take(_KERNEL):
+        if self.take(speakers.PRIORITY):  # OpenWrt's logread names no host
+            if match := self.take(speakers.PROGRAM):
+                self.tag = match[1]
+                self.kernel = self.kernel or match[1] == "kernel"
+        elif self.take(_KERNEL):
             self.kernel, self.tag = True, "kernel"
         elif self.text.startswith(("stdout ", "stderr "), self.at):
             pass
-        elif match := self.take(_HOST_TAG):
+        elif match := self.take(speakers.HOST_TAG):
             self.host = self.host or match[1]
             self.tag = match[2]
             self.kernel = self.kernel or match[2] == "kernel"
-        elif match := self.take(_TAG):
+        elif match := self.take(speakers.TAG):
             self.tag = match[1]
-        elif match := _HOST_MONOTONIC.match(self.text, self.at):
+        elif match := speakers.HOST_MONOTONIC.match(self.text, self.at):
             self.host = self.host or match[1]
             self.at = match.end(1) + 1
         return True
@@ -228,15 +232,18 @@ class _Reader:
         if (
             self.monotonic is not None
             and self.host is None
-            and (match := _HOST_KERNEL.match(self.text, self.at))
+            and (match := speakers.HOST_KERNEL.match(self.text, self.at))
         ):
             self.host, self.kernel, self.tag = match[1], True, "kernel"
             self.at = match.end()
             return True
+        if self.monotonic is not None and not self.tag and (match := self.take(speakers.MONOTONIC_TAG)):
+            self.host, self.tag = self.host or match[1], match[2]
+            return True
         if match := self.take(_COMPOSE):
             self.container = match[1]
             return True
-        return any(self.take(pattern) for pattern in (_CRI, _FACILITY, _GUEST, _REPEATED))
+        return any(self.take(pattern) for pattern in (_CRI, _FACILITY, _GUEST, _REPEATED, speakers.GREP))
 
     def star(self) -> bool:
         """Take the kernel's note that it dropped messages."""
@@ -246,20 +253,23 @@ class _Reader:
             self.kernel = True
         return match is not None
 
+    def quote(self) -> bool:
+        """Take the sign of a quotation, or of a frame, in front of all else."""
+        bare = self.wall is None and self.monotonic is None and not self.tag
+        return bare and self.take(speakers.QUOTED) is not None
+
     def blank(self) -> bool:
         """Take spaces in front of a further prefix or of the text."""
         self.at += 1
         return True
 
 
-_HOST_MONOTONIC = re.compile(r"([^\s:\[\]|]{1,255}) (?=\[ *\d{1,12}\.\d{3,9}\])")
-_HOST_KERNEL = re.compile(r"([^\s:\[\]|]{1,255}) kernel: ?")
-
 _Step = Callable[[_Reader], bool]
 _BY_FIRST: dict[str, tuple[_Step, ...]] = {
     "[": (_Reader.bracket,),
     "<": (_Reader.level,),
     "*": (_Reader.star,),
+    **dict.fromkeys(">|\u2502", (_Reader.quote,)),
     " ": (_Reader.blank,),
     "\t": (_Reader.blank,),
     "\x1e": (_Reader.blank,),

@@ -117,7 +117,8 @@ class Report:
     @property
     def empty(self) -> bool:
         """Whether nothing but a table or a name was read."""
-        return self.invoker is None and self.constraint is None and self.selection is None
+        named = (self.invoker, self.constraint, self.selection, self.limited)
+        return all(part is None for part in named)
 
     def scope(self, message: str | None) -> str:  # noqa: PLR0911 - by falling authority
         """Say whose limit it was; a control group named as limited decides, whatever the constraint says."""
@@ -198,8 +199,8 @@ class Report:
 
 
 def _name(raw: str | bytes) -> str:
-    """Return the last column of a row, as text and without the end of the line."""
-    return raw if isinstance(raw, str) else raw.decode("utf-8", "backslashreplace").rstrip("\r")
+    """Return the last column of a row, as text and without what a terminal left behind it."""
+    return (raw if isinstance(raw, str) else raw.decode("utf-8", "backslashreplace")).rstrip()
 
 
 def incomplete(report: Report, victim: Process | None = None) -> IncompleteReport:

@@ -12,6 +12,7 @@ UTC = timezone.utc
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FALL_BACK_S = 5.0  # lines of one boot may be out of order by less
 _LATE_S = 35.0  # how late a syslog daemon was seen to stamp in a real out-of-memory minute
+_WHILE_S = 1800.0
 _MONOTONIC_ONLY_S = 2.0
 
 
@@ -25,15 +26,40 @@ class Moment(NamedTuple):
 
 @dataclass
 class _Boot:
-    """What is known of one boot of one host."""
+    """What is known of one boot of one host.
+
+    The wall clock less the kernel's seconds since boot gives the boot's moment, but for lines that were stamped late. The
+    earliest of the last while counts: over weeks the two clocks drift apart by minutes, and the wall clock may be set.
+    """
 
     number: int
-    base: datetime | None = None  # the earliest wall - monotonic
+    base: datetime | None = None  # the earliest wall - monotonic of the last while
     latest: datetime | None = None
     resolution: float = 1.0
     pairs: int = 0
     monotonic: float = 0.0
     boot_id: str | None = None
+    start: datetime | None = None  # the first that was known
+    _former: datetime | None = None  # of the while before
+    _newer: datetime | None = None  # of the present one
+    _since: float = 0.0  # when that began
+
+    def learn(self, base: datetime, monotonic: float, resolution: float) -> None:
+        """Take what a line says of the boot's moment."""
+        self.pairs += 1
+        if self.base is not None and (base - self.base).total_seconds() > _LATE_S:  # no line is so late
+            self._former = self._newer = self.latest = None
+            self._since = monotonic
+        elif monotonic - self._since > _WHILE_S:
+            self._former, self._newer, self.latest = self._newer, None, None
+            self._since = monotonic
+        if self._newer is None or base < self._newer:
+            self._newer = base
+            self.resolution = resolution
+        self.base = self._newer if self._former is None else min(self._former, self._newer)
+        self.start = self.start or self.base
+        if self.latest is None or base > self.latest:
+            self.latest = base
 
 
 @dataclass
@@ -74,19 +100,14 @@ class Clock:
             base = when - timedelta(seconds=stamp.monotonic)
         except OverflowError:
             return
-        boot.pairs += 1
-        if boot.base is None or base < boot.base:
-            boot.base = base
-            boot.resolution = stamp.wall.resolution
-        if boot.latest is None or base > boot.latest:
-            boot.latest = base
+        boot.learn(base, stamp.monotonic, stamp.wall.resolution)
 
     def place(self, stamp: Stamp) -> Moment:
         """Say when a noted line was written by the kernel, as well as is known by now."""
         known = self._boots.get(stamp.host)
         number = known.number if known else 0
         if stamp.monotonic is not None and known is not None and known.base is not None:
-            lateness = (known.latest - known.base).total_seconds() if known.latest else 0.0
+            lateness = max(0.0, (known.latest - known.base).total_seconds()) if known.latest else 0.0
             doubt = min(lateness, _LATE_S) if known.pairs > 1 else 0.0
             when = _later(known.base, stamp.monotonic)
             return Moment(when, known.resolution + doubt, number)
@@ -101,7 +122,7 @@ class Clock:
     @property
     def boots(self) -> tuple[datetime | None, ...]:
         """When each boot began, or None where nothing tells."""
-        return tuple(boot.base for boot in self._all)
+        return tuple(boot.start for boot in self._all)
 
     def _boot(self, stamp: Stamp) -> _Boot:
         """Return the boot that a stamp lies in; a clock that falls back is a new one."""

@@ -41,11 +41,12 @@ _LMKD = re.compile(
 )
 _LOWMEMORYKILLER = re.compile(r"lowmemorykiller: Killing '(.{1,200}?)' \((\d{1,10})\), adj -?\d{1,5},?.*")
 _LOGCAT = re.compile(
-    r"(?:\d{1,6} +\d{1,6} +)?[VDIWEF][ /](?:lowmemorykiller|lmkd) {0,8}(?:\( {0,5}\d{1,6}\))?: "
+    r"(?:(?:\d{1,6} +\d{1,6} +)?[VDIWEF][ /]|^)(?:lowmemorykiller|lmkd) {0,8}(?:\( {0,5}\d{1,6}\))?: "
 )
 _TRACED = re.compile(
     r"Triggered by PID \d{1,10} \(\"(.{0,16}?)\"\), OOM kill of PID (\d{1,10}) \(\"(.{0,16}?)\"\), (\d{1,15}) pages"
 )
+_PREFIXED = 400  # a level may stand in front
 _UNITS = {"": 1, "K": KIB, "M": KIB * KIB, "G": _GIB}
 
 
@@ -137,7 +138,7 @@ def lmkd(line: str) -> Told | None:
 
 def lowmemorykiller(line: str) -> Told | None:
     """Read Android's killer inside the kernel."""
-    match = _LOWMEMORYKILLER.match(line)
+    match = _LOWMEMORYKILLER.search(line, 0, _PREFIXED)
     if match is None:
         return None
     return Told(

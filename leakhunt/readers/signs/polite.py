@@ -1,7 +1,6 @@
 """earlyoom and nohang: killers that ask first, and tell in several lines what came of it.
 
-Wordings as in rfjakob/earlyoom ``kill.c`` and ``main.c`` of seven releases (2014 to 1.9) and hakavlad/nohang ``nohang``
-of four (2018 to 0.3).
+Wordings as in rfjakob/earlyoom ``kill.c`` and ``main.c`` and hakavlad/nohang ``nohang``, of several releases each.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The lines of systemd and of systemd-oomd.
 
 Wordings as in systemd's ``src/core/cgroup.c`` and ``src/core/service.c`` (read in the logs of many releases) and
-``src/oom/oomd-manager.c`` (read in three releases: ``Killed ...`` to 257, ``Marked ... for killing`` from 258).
+``src/oom/oomd-manager.c``: older releases write ``Killed ...``, newer ones ``Marked ... for killing``.
 """
 
 from __future__ import annotations

@@ -1,0 +1,100 @@
+"""What to do next about a kill: a command that can be run as it is printed."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from leakhunt.analysis.incident.places import place_of
+from leakhunt.model.evidence import Place
+from leakhunt.model.oom import OomKill
+
+_KUBERNETES = frozenset({"kubernetes", "containerd", "crio"})
+
+
+class NextStep(NamedTuple):
+    """A command, and what it is for."""
+
+    purpose: str
+    command: str
+
+
+def next_step(kill: OomKill, paths: Sequence[str], *, details: bool = False) -> NextStep | None:
+    """Return what to do next; words from a log are quoted for the shell.
+
+    Args:
+        kill: the kill.
+        paths: what the user named; nothing where this machine was looked at.
+        details: whether the report's parts are shown already.
+    """
+    if kill.worker is None and (step := _worker_log(kill, paths)) is not None:
+        return step
+    if kill.worker is not None and kill.confidence == "possible":
+        return _kernel_log(kill, paths)
+    return _growth(kill, paths, details=details)
+
+
+def _scan(paths: Sequence[str], *more: str) -> str:
+    """Return the same command with more, or nothing where its input cannot be read again."""
+    return "" if "-" in paths else shlex.join(["leakhunt", "oom-scan", *paths, *more])
+
+
+def _worker_log(kill: OomKill, paths: Sequence[str]) -> NextStep | None:
+    fetch = _fetch_log(kill)
+    if not fetch:
+        return None
+    words = [f"{fetch} > worker.log 2>&1", _scan(paths or ("kernel.log",), "worker.log")]
+    if not paths:
+        words.insert(0, "dmesg --time-format iso > kernel.log")
+    return NextStep("the worker's log, which names the task", "; ".join(filter(None, words)))
+
+
+def _kernel_log(kill: OomKill, paths: Sequence[str]) -> NextStep | None:
+    scan = _scan(paths, "kernel.json")
+    if kill.notes or not scan:
+        return None
+    words = f"journalctl -k -o json > kernel.json; {scan}"
+    return NextStep("the kernel's log of that time, on that machine", words)
+
+
+def _growth(kill: OomKill, paths: Sequence[str], *, details: bool) -> NextStep | None:
+    task, worker = kill.task, kill.worker
+    if task is not None and task.name is not None:
+        words = ["leakhunt", "diff", "before.bin", "after.bin", "--include", task.name.partition(".")[0]]
+        return NextStep(
+            "two snapshots of a worker that runs it (README, Get snapshots), then", shlex.join(words)
+        )
+    if worker is not None and worker.program == "celery":
+        by_task = "leakhunt diff before.bin after.bin --group-by task"
+        return NextStep("two snapshots of such a worker (README, Get snapshots), then", by_task)
+    again = _scan(paths, "--details")
+    return NextStep("who used the memory", again) if kill.tasks and not details and again else None
+
+
+def _fetch_log(kill: OomKill) -> str:
+    """Return a command that prints the log of the owner's worker."""
+    place = place_of(kill)
+    if place.pod:
+        namespace, _, pod = place.pod.rpartition("/")
+        where = ["-n", namespace] if namespace else []
+        container = ["-c", place.container] if place.container else []
+        return shlex.join(["kubectl", "logs", "--previous", "--timestamps", *where, pod, *container])
+    if place.container or place.container_id:
+        return _container_log(kill, place)
+    if place.unit and place.unit.endswith(".service"):
+        return shlex.join(["journalctl", "-o", "json", "-u", place.unit])
+    return ""
+
+
+def _container_log(kill: OomKill, place: Place) -> str:
+    owner = kill.cgroup
+    if place.pod_uid or (owner is not None and owner.runtime in _KUBERNETES):
+        words = (
+            ["crictl", "logs", "--timestamps", (place.container_id or "")[:13]] if place.container_id else []
+        )
+    elif owner is not None and owner.runtime == "podman":
+        words = ["podman", "logs", "--timestamps", place.container or (place.container_id or "")[:12]]
+    else:
+        words = ["docker", "logs", "--timestamps", place.container or (place.container_id or "")[:12]]
+    return shlex.join(words)
