@@ -16,6 +16,7 @@ from leakhunt.readers.telling import HEARERS
 
 _OFTEN_S = 0.3  # at the longest, so that a log that never pauses is told of, too
 _MOST_RECENT = 500  # events of a kind that later ones may belong to
+_MOST_FRESH = 250  # that are not looked at yet
 
 
 def follow_sources(
@@ -42,17 +43,17 @@ def follow_kills(sources: Sequence[Followed], settings: Settings) -> Iterator[Oo
     collected = Collected(most=_MOST_RECENT)
     told: dict[Evidence, OomKill] = {}
     waiting: dict[Evidence, float] = {}
-    fresh, last = False, time.monotonic()
+    fresh, last = 0, time.monotonic()
     for event in follow(sources, settings.options(), HEARERS):
         if not isinstance(event, Pause):
             collected.take([event])
-            fresh = True
-            if time.monotonic() - last < _OFTEN_S:
+            fresh += 1
+            if fresh < _MOST_FRESH and time.monotonic() - last < _OFTEN_S:
                 continue
         last = time.monotonic()
         if fresh or waiting:
             yield from _new(collected, settings, told, waiting)
-            fresh = False
+            fresh = 0
     waiting.update(dict.fromkeys(waiting, 0.0))
     yield from _new(collected, settings, told, waiting)
 

@@ -33,9 +33,11 @@ from leakhunt.readers.text_check import EMPTY
 __all__ = ["KINDS", "Collected", "Settings", "oom_scan", "result_of", "scan"]
 
 Kind = TypeVar("Kind")
+Dated = TypeVar("Dated", Sign, WorkerDeath)
 _MOST_KEPT = 100_000
-_MOST_WHOLE = 500  # kills that are kept with all of their reports
-_ROWS, _LINES = 10, 4  # of a report, beyond that
+_MOST_WHOLE = 100  # kills that are kept with all of their reports
+_ROWS, _LINES = 5, 3  # of a report, beyond that
+_FOREMOST = ("illed process ", "oom-kill:", "invoked oom-killer")
 _NEVER = datetime.max.replace(tzinfo=timezone.utc)
 
 
@@ -160,6 +162,7 @@ class Collected:
     def __init__(self, most: int = _MOST_KEPT) -> None:
         self.dropped = 0
         self._most = most
+        self._dropped_kills = False
         self._found: dict[type, list[Any]] = defaultdict(list)
 
     def take(self, events: Iterable[object]) -> None:
@@ -170,6 +173,7 @@ class Collected:
             if len(found) >= 2 * self._most:
                 del found[: self._most]
                 self.dropped += self._most
+                self._dropped_kills = self._dropped_kills or isinstance(event, OomKill)
 
     @property
     def warnings(self) -> Iterator[str]:
@@ -181,6 +185,14 @@ class Collected:
         """Return what was told of one kind, in order."""
         return self._found[kind]
 
+    def since_kept(self, kind: type[Dated]) -> list[Dated]:
+        """Return what was told of one kind, but for what belongs to kills that are not kept any more."""
+        found = self.of(kind)
+        first = min((kill.when for kill in self.of(OomKill) if kill.when is not None), default=None)
+        if not self._dropped_kills or first is None:
+            return found
+        return [one for one in found if one.when is None or one.when >= first]
+
 
 def _of_shown(twice: Iterable[RanTwice], kills: Iterable[OomKill]) -> Iterator[RanTwice]:
     """Yield those tasks that were running when a kill that is shown happened."""
@@ -190,15 +202,16 @@ def _of_shown(twice: Iterable[RanTwice], kills: Iterable[OomKill]) -> Iterator[R
 
 
 def _slim(kill: OomKill) -> OomKill:
-    """Return a kill with the largest processes of its report and the first of its lines, where there are very many."""
+    """Return a kill with the largest processes of its report and its foremost lines, where there are very many."""
     if len(kill.tasks) <= _ROWS and len(kill.evidence) <= _LINES:
         return kill
     rows = nlargest(_ROWS, kill.tasks, key=lambda row: row.rss + (row.swap or 0))
+    lines = sorted(kill.evidence, key=lambda line: not any(word in line.text for word in _FOREMOST))
     return replace(
         kill,
         tasks=tuple(rows),
         tasks_omitted=kill.tasks_omitted + len(kill.tasks) - len(rows),
-        evidence=kill.evidence[:_LINES],
+        evidence=tuple(lines[:_LINES]),
     )
 
 
@@ -214,10 +227,10 @@ def result_of(
         booted: when this machine was started, if its own counters are among it.
     """
     choice = settings.choice
-    deaths, counters = collected.of(WorkerDeath), collected.of(Counter)
+    deaths, counters = collected.since_kept(WorkerDeath), collected.of(Counter)
     story = join(
         merge(collected.of(OomKill)),
-        collected.of(Sign),
+        collected.since_kept(Sign),
         deaths,
         collected.of(TaskAgain),
         window_s=settings.window_s,

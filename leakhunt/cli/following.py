@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import shlex
 import subprocess
 import threading
@@ -21,6 +22,8 @@ from leakhunt.render.text import plain
 
 _FORMATS = ("table", "ndjson", "json")
 _LONGEST_S = 300.0
+_AT_ONCE = 4
+_MOST_WAITING = 10_000
 
 
 def tell(
@@ -90,20 +93,25 @@ class _Runner:
             raise LeakhuntError(f"--exec {command!r}: a quotation has no end") from error
         if not self._words:
             raise LeakhuntError("--exec names no command")
-        self._threads: list[threading.Thread] = []
+        self._texts: queue.Queue[str | None] = queue.Queue(_MOST_WAITING)
+        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(_AT_ONCE)]
+        for thread in self._threads:
+            thread.start()
 
     def start(self, kill: OomKill) -> None:
-        """Run the command with a kill as JSON on its input."""
-        text = json.line(kill_document(kill))
-        self._threads = [thread for thread in self._threads if thread.is_alive()]
-        thread = threading.Thread(target=self._run, args=(text,), daemon=True)
-        self._threads.append(thread)
-        thread.start()
+        """Run the command with a kill as JSON on its input, as soon as few enough others run."""
+        self._texts.put(json.line(kill_document(kill)))
 
     def finish(self) -> None:
         """Wait for what still runs."""
+        for _ in self._threads:
+            self._texts.put(None)
         for thread in self._threads:
             thread.join(_LONGEST_S)
+
+    def _work(self) -> None:
+        while (text := self._texts.get()) is not None:
+            self._run(text)
 
     def _run(self, text: str) -> None:
         try:

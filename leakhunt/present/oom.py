@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from leakhunt.analysis.incident.groups import bursts_of
+from leakhunt.analysis.incident.groups import group as group_by_owner
 from leakhunt.model.oom import OomKill
 from leakhunt.model.report import Report
 from leakhunt.model.verdict import KillGroup, OomResult
@@ -83,7 +84,7 @@ def _headline(result: OomResult) -> str:
     more = f"; and {also}" if also else ""
     if len(sure) == 1:
         return f"One OOM kill{_span(sure)}: {words.sentence(sure[0])}{words.running(sure[0].task)}{more}."
-    groups = [group for group in result.groups if any(result.kills[at] in sure for at in group.members[:1])]
+    groups = group_by_owner(sure)
     if len(groups) == 1:
         return f"{_of_one(sure, groups[0])}{more}."
     most = ""

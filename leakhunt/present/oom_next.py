@@ -37,7 +37,8 @@ def next_step(kill: OomKill, paths: Sequence[str], *, details: bool = False) -> 
 
 def _scan(paths: Sequence[str], *more: str) -> str:
     """Return the same command with more, or nothing where its input cannot be read again."""
-    return "" if "-" in paths else shlex.join(["leakhunt", "oom-scan", *paths, *more])
+    files = [f"./{path}" if path.startswith("-") else path for path in paths]
+    return "" if "-" in paths else shlex.join(["leakhunt", "oom-scan", *files, *more])
 
 
 def _worker_log(kill: OomKill, paths: Sequence[str]) -> NextStep | None:
@@ -61,7 +62,7 @@ def _kernel_log(kill: OomKill, paths: Sequence[str]) -> NextStep | None:
 def _growth(kill: OomKill, paths: Sequence[str], *, details: bool) -> NextStep | None:
     task, worker = kill.task, kill.worker
     if task is not None and task.name is not None:
-        words = ["leakhunt", "diff", "before.bin", "after.bin", "--include", task.name.partition(".")[0]]
+        words = ["leakhunt", "diff", "before.bin", "after.bin", f"--include={task.name.partition('.')[0]}"]
         return NextStep(
             "two snapshots of a worker that runs it (README, Get snapshots), then", shlex.join(words)
         )
@@ -73,8 +74,11 @@ def _growth(kill: OomKill, paths: Sequence[str], *, details: bool) -> NextStep |
 
 
 def _fetch_log(kill: OomKill) -> str:
-    """Return a command that prints the log of the owner's worker."""
+    """Return a command that prints the log of the owner's worker; none if a name would be taken for an option."""
     place = place_of(kill)
+    names = (place.pod, place.container, place.unit)
+    if any(part.startswith("-") for name in names if name for part in name.split("/")):
+        return ""
     if place.pod:
         namespace, _, pod = place.pod.rpartition("/")
         where = ["-n", namespace] if namespace else []

@@ -53,7 +53,10 @@ def _group_line(group: KillGroup, loops: Sequence[TaskLoop]) -> Line:
 
 def _loop(loop: TaskLoop) -> Detail:
     """Call a loop by its name, and say what stops it."""
-    tied = f"message {loop.id}" if loop.id else "messages with the same arguments"
+    if loop.id is None:
+        again = f"{loop.kills} messages with the same arguments were killed: try these arguments alone"
+        return Detail(again, "note")
+    tied = f"message {loop.id}"
     return Detail(
         f"poison pill: {tied}, delivered {loop.deliveries} times and killed {loop.kills} times; what stops it is a "
         "delivery limit of the queue, or attempts counted by the task (not a time limit: the kill comes first)",
@@ -116,6 +119,8 @@ def about(
     if kill.task is not None:
         yield Detail(words.task_words(kill.task), "task")
     yield Detail(words.certainty(kill), "note")
+    if kill.at_least:
+        yield Detail("this is at least one kill: the source says that it may stand for more", "note")
     yield from (Detail(note, "note") for note in kill.notes)
     yield from (Detail(sentence, "note") for sentence in words.others(kill))
     if details:

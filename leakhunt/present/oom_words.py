@@ -60,15 +60,22 @@ def sentence(kill: OomKill, *, owned: bool = True) -> str:
 
 def who(kill: OomKill) -> str:
     """Name the process: ``ForkPoolWorker-3 (celery, pid 4242)``."""
-    process = ", ".join(filter(None, (kill.comm, f"pid {kill.pid}" if kill.pid is not None else "")))
+    process = ", ".join(filter(None, (kill.comm, _pid(kill))))
     worker = kill.worker
     if worker is not None and worker.name:
         return f"{worker.name} ({process})" if process else worker.name
     if worker is not None and worker.whole and not process:
         return f"the whole {worker.program} worker"
     if kill.comm is None:
-        return f"a process (pid {kill.pid})" if kill.pid is not None else "a process"
-    return f"{kill.comm} (pid {kill.pid})" if kill.pid is not None else kill.comm
+        return f"a process ({_pid(kill)})" if kill.pid is not None else "a process"
+    return f"{kill.comm} ({_pid(kill)})" if kill.pid is not None else kill.comm
+
+
+def _pid(kill: OomKill) -> str:
+    """Name the process by its number; where the kernel names a thread of it, both."""
+    if kill.pid is None:
+        return ""
+    return f"thread {kill.pid} of pid {kill.tgid}" if kill.tgid not in {None, kill.pid} else f"pid {kill.pid}"
 
 
 def whose(kill: OomKill) -> str:

@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from datetime import datetime, timezone
 from pathlib import Path
 
 import jsonschema
 import pytest
+from test_incident import ID, OTHER_ID, POD_UID, at, death, in_docker, kill, sign, task, told
 
 from leakhunt.analysis.incident import pairs, places, signs
 from leakhunt.analysis.incident.groups import bursts_of, group
 from leakhunt.analysis.incident.loops import loops_of
 from leakhunt.analysis.incident.story import Story, join
+from leakhunt.api import following
 from leakhunt.api.oom import Collected, Settings, oom_scan, result_of
 from leakhunt.model.evidence import Evidence, Place
 from leakhunt.model.incident import InFlight, Sign, WorkerDeath
 from leakhunt.model.oom import OomKill, Owner
 from leakhunt.model.report import Report
 from leakhunt.model.verdict import OomResult
+from leakhunt.moments import parse_zone
 from leakhunt.present.oom import oom_report
 from leakhunt.present.oom_document import document
+from leakhunt.present.oom_next import next_step
 from leakhunt.present.oom_tables import rows_report
-from leakhunt.present.oom_words import next_step
+from leakhunt.readers.kernel_log.scan import scan
 from leakhunt.render import csv, markdown, terminal
-from test_incident import ID, OTHER_ID, POD_UID, at, death, in_docker, kill, sign, task, told
 
 SCHEMA = Path(__file__).parents[2] / "leakhunt/schemas/oom-1.json"
 NAMESPACE_PID = 27
@@ -93,11 +97,16 @@ class TestEqualPids:
             ("b", "ForkPoolWorker-9"),
         }
 
+    def test_two_containers_in_the_same_second(self) -> None:
+        """Two workers that tell of the same child, pid and second in two containers tell of two deaths."""
+        deaths = tuple(death(place=Place(container_id=cid)) for cid in (ID, OTHER_ID))
+        kills = (kill(0, 1, cgroup=in_docker()), kill(0, 2, cgroup=in_docker(OTHER_ID)))
+        assert all(one.worker is not None for one in told(*kills, deaths=deaths).kills)
+        assert len(told(deaths=deaths).kills) == 2
+
     def test_a_node_s_name_is_what_somebody_called_it(self) -> None:
         """``celery -n w1@orders`` names no host: with the same pid half a second later it is no contradiction."""
-        found = told(
-            kill(pid=27, host="web-1"), deaths=(death(pid=27, place=Place(node="w1@orders")),)
-        ).kills
+        found = told(kill(pid=27, host="web-1"), deaths=(death(pid=27, place=Place(node="w1@orders")),)).kills
         assert len(found) == 1
 
     def test_a_service_s_process_has_the_host_s_pid(self) -> None:
@@ -169,7 +178,8 @@ class TestClocks:
         kills = [kill(1000.0 * n, n + 1, uncertainty_s=1.0) for n in range(4)]
         deaths = tuple(death(1000.0 * n - 12600 + 0.5, 50 + n, uncertainty_s=0.5) for n in range(4))
         (warning,) = told(*kills, deaths=deaths).warnings
-        assert "--tz -03:30" in warning
+        assert "4 of 4" in warning
+        assert "--tz" in warning
 
 
 class TestPlaces:
@@ -187,6 +197,14 @@ class TestPlaces:
         found = told(*kills, deaths=deaths, signs=oom).kills
         assert [one.worker and one.worker.name for one in found] == [f"ForkPoolWorker-{n}" for n in range(3)]
         assert {one.worker.confidence for one in found if one.worker} == {"certain"}
+
+    def test_a_node_that_is_called_like_another_container(self) -> None:
+        """A container's own name is the beginning of its id: a node of such a name is not in any other container."""
+        found = told(
+            kill(cgroup=in_docker(), host="node-7"),
+            deaths=(death(place=Place(node=f"celery@{OTHER_ID[:12]}")),),
+        ).kills
+        assert found[0].worker is None
 
     def test_a_sidecar_s_kill_is_not_the_worker_s(self) -> None:
         """Another container of the pod was killed: that is not certainly the child that died in the worker's."""
@@ -341,6 +359,15 @@ class TestLostAndDoubled:
         kills = result_of(collected, Settings()).kills
         assert [one.confidence for one in kills] == ["confirmed", "confirmed"]
 
+    def test_a_burst_while_following(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Each kill of a log that is followed is told, however many come between two looks."""
+        lines = [f"{STAMP}{KILLED}".format(pid=pid) for pid in range(1, 1502)]
+        source = write(tmp_path, "kern.log", *lines)
+        events = [*scan(iter([source.read_bytes()]), "kern.log")]
+        monkeypatch.setattr(following, "follow", lambda *_args: iter(events))
+        told_of = {one.pid for one in following.follow_kills((), Settings())}
+        assert told_of == set(range(1, 1502))
+
     def test_every_sign_s_evidence_is_kept(self) -> None:
         """A report of eighty lines leaves room for the lines that name the worker and the task."""
         lines = tuple(Evidence("kern.log", n, f"[{n}] celery") for n in range(80))
@@ -352,11 +379,56 @@ class TestLostAndDoubled:
         ).kills
         assert {"celery.log", "other.log", "kern.log"} == {line.source for line in found.evidence}
 
+    def test_of_very_many_kills_each_keeps_its_kill_line(self) -> None:
+        """Reports are cut short where there are thousands: the line that makes it a kill is the last to go."""
+        collected = Collected()
+        for pid in range(1, 502):
+            report = tuple(Evidence("kern.log", 100 * pid + n, f"line {n} of a report") for n in range(60))
+            kill_line = Evidence("kern.log", 100 * pid + 60, f"Killed process {pid} (celery)")
+            collected.take([kill(60.0 * pid, pid, evidence=(*report, kill_line))])
+        last = collected.of(OomKill)[-1]
+        assert any("Killed process" in line.text for line in last.evidence)
+
     def test_a_killer_s_size_is_not_called_anonymous(self) -> None:
         """VmRSS is resident memory of all kinds: it is not the part that is anonymous."""
         said = sign("killed", "earlyoom", 0, killer="earlyoom", pid=900, comm="java", rss=2 << 30)
         (found,) = told(signs=(said,)).kills
         assert found.anon_rss is None
+
+
+class TestReports:
+    """Kernel reports that follow each other closely, and how sure their clock is."""
+
+    def test_a_log_that_grep_made_short(self, tmp_path: Path) -> None:
+        """Three lines of each of three reports are left, one report behind the other: each has its header and limit."""
+        header = "celery invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0"
+        lines = [
+            f"[ {100 + 60 * n}.000000] {line}".replace("{pid}", f"{4242 + n}")
+            for n in range(3)
+            for line in (header, REPORTED.replace(f"docker/{ID}", "shop").replace(ID, "/"), KILLED)
+        ]
+        found = oom_scan([write(tmp_path, "dmesg.txt", *lines)]).kills
+        assert [one.invoker is not None and one.cgroup is not None for one in found] == [True] * 3
+
+    def test_an_hour_that_comes_twice(self, tmp_path: Path) -> None:
+        """A local stamp of that hour is an hour in doubt, whether or not the kernel's own stamp stands beside it."""
+        line = "2026-10-25 02:30:00 n kernel: [ 1000.000000] Out of memory: Killed process 9 (x) total-vm:1kB, anon-rss:1kB, file-rss:0kB"
+        (found,) = oom_scan([write(tmp_path, "kern.log", line)], tz=parse_zone("Europe/Berlin")).kills
+        assert (found.uncertainty_s or 0) >= 3600
+
+    def test_a_thread_is_named_with_its_process(self) -> None:
+        """Where the kill line names a thread, the sentence names the process, too: pid 4242 is what others know."""
+        one = kill(pid=4250, comm="Thread-1 (work", tgid=4242)
+        lines = oom_report(result(one)).tables[1].lines
+        assert "4242" in " ".join([str(lines[0].cells), *(detail.text for detail in lines[0].details)])
+
+    def test_a_lower_bound_is_told_as_one(self) -> None:
+        """An event that stands for several says so in words, not only in JSON."""
+        said = sign("oom", "kubelet", 0, killer="kernel", pid=99, comm="celery", count=7, at_least=True)
+        report = oom_report(result(*told(signs=(said,)).kills))
+        assert "at least" in " ".join(
+            [report.headline, *(detail.text for detail in report.tables[1].lines[0].details)]
+        )
 
 
 class TestNotForMemory:
@@ -384,18 +456,6 @@ class TestNotForMemory:
         )
         stamped = [f"2026-11-21T03:11:30.000000+00:00 web-1 systemd[1]: {line}" for line in lines]
         assert oom_scan([write(tmp_path, "journal.log", *stamped)]).kills == ()
-
-    def test_a_time_limit_that_is_told_afterwards(self, tmp_path: Path) -> None:
-        """Whichever of the two lines comes first, a child that its time limit killed is told once, and as no kill."""
-        task_id = "11111111-1111-1111-1111-111111111111"
-        lines = (
-            f"10,000: INFO/MainProcess] Task shop.tasks.a[{task_id}] received",
-            "42,000: ERROR/MainProcess] Process 'ForkPoolWorker-3' pid:27 exited with 'signal 9 (SIGKILL)'",
-            f"42,200: ERROR/MainProcess] Hard time limit (30s) exceeded for shop.tasks.a[{task_id}]",
-        )
-        found = oom_scan([write(tmp_path, "worker.log", *(f"[2026-11-21 03:10:{line}" for line in lines))])
-        assert [one.kind for one in found.not_kills] == ["time-limit"]
-        assert found.kills == ()
 
     def test_a_time_limit_near_a_kill(self) -> None:
         """A child that its time limit ended beside an OOM kill stays what it is, and the kill stays alone."""
@@ -481,30 +541,31 @@ class TestWords:
         assert headline.startswith("2 OOM kills")
         assert "5 of unit a.service" not in headline
 
-    def test_a_command_gives_no_options_that_a_log_chose(self) -> None:
+    @pytest.mark.parametrize("place", [Place(pod="shop/--kubeconfig=x"), Place(container="--kubeconfig=x")])
+    def test_a_command_gives_no_options_that_a_log_chose(self, place: Place) -> None:
         """A pod that calls itself ``--kubeconfig=x`` is no option of the command that is to be pasted."""
-        place = Place(pod="shop/--kubeconfig=/tmp/x", container="--as=root")
-        for one in (kill(place=place), kill(place=Place(container="--details"))):
-            words = shlex.split(next_step(one, ()).partition(": ")[2])
-            assert not {"--kubeconfig=/tmp/x", "--as=root", "--details"} & set(words)
+        step = next_step(kill(place=place), ("kern.log",))
+        words = shlex.split(step.command) if step is not None else []
+        assert "--kubeconfig=x" not in words or "--" in words[: words.index("--kubeconfig=x")]
 
-    def test_a_command_reads_only_what_there_is(self) -> None:
-        """What came from standard input or out of an archive is no file to name in the next command."""
-        step = next_step(kill(cgroup=in_docker()), ("standard input",))
-        assert "standard input" not in step
+    def test_a_command_names_files_as_files(self) -> None:
+        """A log called ``-n`` is a file of the command, not an option."""
+        step = next_step(kill(cgroup=in_docker()), ("-n",))
+        assert step is not None
+        words = shlex.split(step.command)
+        assert "-n" not in words or "--" in words[: words.index("-n")]
 
     def test_a_command_can_be_copied_from_a_page(self) -> None:
         """Markdown shows a command without characters that are not its own."""
-        one = kill(cgroup=in_unit("celery@1.service"))
-        page = markdown.render(oom_report(result(one)))
-        assert "&#8203;" not in page.partition("next:")[2].partition("|")[0]
+        page = markdown.render(oom_report(result(kill(cgroup=in_unit("celery@1.service")))))
+        (command,) = re.findall(r"journalctl -o.{0,60}?\.service", page)
+        assert "&#8203;" not in command
 
     def test_a_command_is_not_broken_into_lines(self) -> None:
         """A command to copy stays on a line of its own, however narrow the terminal."""
-        one = kill(cgroup=in_unit("celery-worker-for-exports.service"))
+        one = kill(cgroup=in_unit("celery-worker-for-exports-of-the-shop.service"))
         lines = terminal.render(oom_report(result(one)), width=60, color=False).splitlines()
-        (command,) = [line for line in lines if "journalctl" in line]
-        assert command.endswith("-")
+        assert any("journalctl -o" in line and "shop.service" in line for line in lines)
 
 
 HOSTILE = "\x1b[2J=cmd|'/C x'!A0 <img src=x> @team\n| [red]\u202e`rm`"
@@ -528,7 +589,9 @@ def test_hostile_words_reach_no_skin(skin: str) -> None:
     """No escape, no line break of a log's, no override of the direction, no markup, no formula."""
     found = hostile()
     report: Report = (
-        rows_report(found) if skin == "csv" else oom_report(found, details=True, evidence=True, everything=True)
+        rows_report(found)
+        if skin == "csv"
+        else oom_report(found, details=True, evidence=True, everything=True)
     )
     text = {
         "terminal": lambda: terminal.render(report, width=100, color=False),
@@ -550,7 +613,12 @@ def test_every_story_keeps_the_contract() -> None:
     validator = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8")))
     no_clock = told(signs=(sign("oom", "docker", None, place=IN_DOCKER, limit=1 << 28, at_least=True),)).kills
     silent = told(kill(), deaths=(vanished(-1, None, tasks=(task(), task(id_="2"))),)).kills
-    for found in (hostile(), result(*no_clock), result(*silent), result(*told(deaths=(death(pid=None),)).kills)):
+    for found in (
+        hostile(),
+        result(*no_clock),
+        result(*silent),
+        result(*told(deaths=(death(pid=None),)).kills),
+    ):
         validator.validate(json.loads(json.dumps(document(found))))
 
 

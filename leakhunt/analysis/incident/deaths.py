@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from leakhunt.analysis.incident.evidence import with_more
 from leakhunt.analysis.incident.pairs import KILLED, PROMPT_S, UNKNOWN, WINDOW_S, Pair, pairs_of
 from leakhunt.analysis.incident.places import filled, in_container
 from leakhunt.analysis.incident.zones import zone_hint
+from leakhunt.model.evidence import Evidence
 from leakhunt.model.incident import WorkerDeath
 from leakhunt.model.oom import Candidate, LostTask, NotAKill, OomKill, Process, WorkerRef
+from leakhunt.units import format_duration
 
-_MOST_EVIDENCE = 80
 _SURE = frozenset({"accepted", "child", "named"})
 _TEXTS = {
     "time-limit": "killed by its main process for running longer than its hard time limit",
@@ -42,21 +44,20 @@ def join_deaths(
     joined: set[int] = set()
     taken: set[int] = set()
     pairs = list(pairs_of(found, deaths, window_s))
-    told = {(_whole(found, pair.kill), pair.death) for pair in pairs if not pair.silent} or {
-        (_whole(found, pair.kill), pair.death) for pair in pairs
-    }
-    rivals = Counter(kill for kill, _ in told)
-    choices = Counter(death for _, death in told)
-    # A line that tells of the very child says more than the silence of the whole worker.
-    for pair in sorted(pairs, key=lambda pair: (pair.silent, -pair.score, pair.distance)):
-        if pair.kill in taken or pair.death in joined:
+    wholes = _Wholes(found)
+    rivals = Counter({(pair.silent, wholes[pair.kill], pair.death) for pair in pairs})
+    of_kill = Counter((silent, kill) for silent, kill, _ in rivals)
+    of_death = Counter((silent, death) for silent, _, death in rivals)
+    for pair in _matched(pairs):
+        if pair.kill in taken:  # with the group that it was a part of
             continue
-        alone = rivals[_whole(found, pair.kill)] <= 1 and choices[pair.death] <= 1
+        death = deaths[pair.death]
+        alone = of_kill[pair.silent, wholes[pair.kill]] <= 1 and of_death[pair.silent, pair.death] <= 1
         joined.add(pair.death)
-        for at in _together(found, pair.kill, deaths[pair.death]):
+        for at in wholes.all_of(pair.kill) if pair.silent else (pair.kill,):
             if at not in taken:
                 taken.add(at)
-                found[at] = _with(found[at], deaths[pair.death], pair, alone=alone)
+                found[at] = _with(found[at], death, pair, alone=alone)
     left = [death for at, death in enumerate(deaths) if at not in joined]
     found += [_kill_of(death) for death in left if death.cause in KILLED]
     not_kills = tuple(
@@ -67,51 +68,94 @@ def join_deaths(
     return tuple(found), not_kills, tuple(zone_hint(kills, left, window_s))
 
 
-def _whole(kills: Sequence[OomKill], at: int) -> tuple[object, ...]:
-    """Return what a kill is a part of: the group that was killed as a whole, or nothing but itself."""
-    kill = kills[at]
-    if kill.group is None:
-        return (at,)
-    return kill.group, kill.episode, kill.evidence[0].source if kill.evidence else ""
+def _matched(pairs: Sequence[Pair]) -> list[Pair]:
+    """Choose pairs so that each kill and each death is in one at most: the surest first, and none left over in vain.
+
+    A line that tells of the very child says more than the silence of the whole worker.
+    """
+    by_kill: dict[int, Pair] = {}
+    by_death: dict[int, Pair] = {}
+    others: dict[int, list[Pair]] = defaultdict(list)
+    ordered = sorted(pairs, key=lambda pair: (pair.silent, -pair.score, pair.distance, pair.kill, pair.death))
+    for pair in ordered:
+        others[pair.death].append(pair)
+        if pair.kill not in by_kill and pair.death not in by_death:
+            by_kill[pair.kill] = by_death[pair.death] = pair
+    for (
+        pair
+    ) in ordered:  # a death without a kill takes one from a death that has a second choice at the same place
+        holder = by_kill.get(pair.kill)
+        if pair.death in by_death or pair.silent or not pair.same_place or holder is None:
+            continue
+        second = next(
+            (one for one in others[holder.death] if one.kill not in by_kill and one.same_place), None
+        )
+        if second is not None:
+            by_kill[second.kill] = by_death[holder.death] = second
+            by_kill[pair.kill] = by_death[pair.death] = pair
+    chosen = set(map(id, by_kill.values()))
+    return [pair for pair in ordered if id(pair) in chosen]
 
 
-def _together(kills: Sequence[OomKill], at: int, death: WorkerDeath) -> list[int]:
-    """Return the kills that a death stands for: all of a group, where the worker died as a whole."""
-    if death.cause != "vanished":
-        return [at]
-    whole = _whole(kills, at)
-    return [at, *(other for other in range(len(kills)) if other != at and _whole(kills, other) == whole)]
+class _Wholes:
+    """What each kill is a part of: the group that was killed as a whole, or nothing but itself."""
+
+    def __init__(self, kills: Sequence[OomKill]) -> None:
+        self._groups: dict[tuple[str, int, str], list[int]] = defaultdict(list)
+        self._first: dict[int, int] = {}
+        for at, kill in enumerate(kills):
+            if kill.group is not None:
+                source = kill.evidence[0].source if kill.evidence else ""
+                members = self._groups[kill.group, kill.episode, source]
+                members.append(at)
+                self._first[at] = members[0]
+
+    def __getitem__(self, at: int) -> int:
+        """Return the first kill of the same group."""
+        return self._first.get(at, at)
+
+    def all_of(self, at: int) -> Sequence[int]:
+        """Return all kills of the same group."""
+        return next((members for members in self._groups.values() if at in members), (at,))
 
 
 def _with(kill: OomKill, death: WorkerDeath, pair: Pair, *, alone: bool) -> OomKill:
     """Add to a kill which worker it was and what that was running."""
     timed = pair.distance != UNKNOWN
-    if timed and (pair.same_pid or (pair.same_place and alone)):
+    ended = death.cause == "vanished" and death.until is None and kill.group is None
+    if timed and not ended and (pair.same_pid or (pair.same_place and alone)):
         confidence = "certain"
-    elif pair.same_pid or pair.same_place or (alone and pair.distance <= PROMPT_S):
+    elif not ended and (pair.same_pid or pair.same_place or (alone and pair.distance <= PROMPT_S)):
         confidence = "likely"
     else:
         confidence = "possible"
-    whole = death.cause == "vanished"
-    notes = kill.notes
-    if death.busy is False:
-        notes = (*notes, "that child was running no task")
-    if whole:
-        notes = (*notes, "the main process died too, so no line of the worker's tells of it")
     return replace(
         kill,
-        worker=_worker(death, confidence, pair.matched),
-        task=_task(death),
+        worker=_worker(death, confidence, pair.matched, whole=death.cause == "vanished" and not ended),
+        task=_task(death, all_lost=not ended),
         place=filled(kill.place, death.place),
-        notes=notes,
+        notes=(*kill.notes, *_notes(death, pair, ended=ended)),
         confidence="probable" if kill.confidence == "possible" and death.cause == "oom" else kill.confidence,
-        evidence=(*kill.evidence, *death.evidence, *(task.evidence for task in death.tasks[:3]))[
-            :_MOST_EVIDENCE
-        ],
+        evidence=with_more(kill.evidence, _evidence(death)),
     )
 
 
-def _worker(death: WorkerDeath, confidence: str, matched: tuple[str, ...]) -> WorkerRef:
+def _notes(death: WorkerDeath, pair: Pair, *, ended: bool) -> Iterator[str]:
+    if death.busy is False:
+        yield "that child was running no task"
+    if ended:
+        yield f"the worker's log ends {format_duration(pair.distance)} before the kill, which it does not tell of"
+    elif death.cause == "vanished":
+        yield "the main process died too, so no line of the worker's tells of it"
+
+
+def _evidence(death: WorkerDeath) -> tuple[Evidence, ...]:
+    return (*death.evidence, *(task.evidence for task in death.tasks[:3]))
+
+
+def _worker(
+    death: WorkerDeath, confidence: str, matched: tuple[str, ...], *, whole: bool = False
+) -> WorkerRef:
     queues = [task.queue for task in death.tasks if task.queue]
     return WorkerRef(
         name=death.name,
@@ -119,21 +163,24 @@ def _worker(death: WorkerDeath, confidence: str, matched: tuple[str, ...]) -> Wo
         queue=queues[0] if queues else None,
         program=death.program,
         node=death.place.node,
-        whole=death.cause == "vanished",
+        whole=whole,
         confidence=confidence,
         matched=matched,
     )
 
 
-def _task(death: WorkerDeath) -> LostTask | None:
+def _task(death: WorkerDeath, *, all_lost: bool = True) -> LostTask | None:
     """Say which task was lost: one, where that can be said, and else those that it may have been."""
     tasks = death.tasks
     if not tasks:
         return None
     first = tasks[0]
     candidates = tuple(Candidate(task.name, task.id, task.how) for task in tasks) if len(tasks) > 1 else ()
-    if death.cause == "vanished" and len(tasks) > 1:  # none was spared
-        return LostTask(None, None, "all", candidates, death.tasks_omitted)
+    if death.cause == "vanished" and (
+        len(tasks) > 1 or not all_lost
+    ):  # none was spared, or any may have been
+        candidates = tuple(Candidate(task.name, task.id, task.how) for task in tasks)
+        return LostTask(None, None, "all" if all_lost else "received", candidates, death.tasks_omitted)
     if first.how == "job":
         return LostTask(first.name, first.id, first.how, candidates, death.tasks_omitted)
     if first.how in _SURE or (len(tasks) == 1 and not death.tasks_omitted):
@@ -159,7 +206,7 @@ def _kill_of(death: WorkerDeath) -> OomKill:
         task=_task(death),
         complete=False,
         missing=("kernel report",),
-        evidence=(*death.evidence, *(task.evidence for task in death.tasks[:3])),
+        evidence=_evidence(death),
     )
 
 

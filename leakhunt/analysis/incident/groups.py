@@ -18,7 +18,6 @@ GROWING, FLAT, UNSTEADY = "growing", "flat", "unsteady"
 _FLAT = 0.1  # of the largest
 _REGULAR = 0.35  # the middle half of the pauses lies within this part of their median
 _ALIKE = 2.0  # of a few pauses, the longest is at most so many times the shortest
-_BURST_S = 30.0
 _MOST_PAIRED = 200  # sizes that slopes are taken of; all pairs of more cost too much
 _NEVER = datetime.max.replace(tzinfo=timezone.utc)
 
@@ -94,23 +93,18 @@ def _group(kind: str, name: str, members: Sequence[int], kills: Sequence[OomKill
 
 
 def bursts_of(kills: Sequence[OomKill]) -> list[list[OomKill]]:
-    """Split kills in the order of time where killing paused; those of one report or storm stay together."""
+    """Put kills, given in the order of time, together where they are of one report or storm of one source."""
     bursts: list[list[OomKill]] = []
+    known: dict[tuple[object, ...], list[OomKill]] = {}
     for kill in kills:
-        if bursts and _same_burst(bursts[-1][-1], kill):
-            bursts[-1].append(kill)
-        else:
-            bursts.append([kill])
+        key = (_source(kill), kill.host, kill.boot_number, kill.episode)
+        burst = known.get(key) if kill.episode else None
+        if burst is None:
+            burst = []
+            bursts.append(burst)
+            known[key] = burst
+        burst.append(kill)
     return bursts
-
-
-def _same_burst(one: OomKill, other: OomKill) -> bool:
-    """Tell whether two kills in a row are of one report: a group's, or several within a storm."""
-    if one.episode and one.episode == other.episode and _source(one) == _source(other):
-        return one.boot_number == other.boot_number
-    if one.when is None or other.when is None or one.confidence == other.confidence == "confirmed":
-        return False
-    return abs((other.when - one.when).total_seconds()) <= _BURST_S and one.group == other.group is not None
 
 
 def _source(kill: OomKill) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 
-from leakhunt.analysis.incident.places import HOST, in_container, kinship, place_of
-from leakhunt.analysis.incident.timeline import Timeline
+from leakhunt.analysis.incident.candidates import Candidates
+from leakhunt.analysis.incident.places import HOST, IDENTITY, Kinship, in_container, kinship, place_of
 from leakhunt.model.incident import WorkerDeath
 from leakhunt.model.oom import OomKill
 
@@ -20,6 +19,7 @@ _RESTART_S = 120.0
 _SILENCE_S = 600.0
 _PID = 4
 _ENOUGH = 2
+_STRANGE = 3  # a process of another name needs more than the time
 _WORKER_NAMES = ("python", "celery", "[celery", "fork", "gunicorn", "uwsgi", "rq", "dramatiq", "huey", "arq")
 
 
@@ -30,7 +30,7 @@ class Pair:
     Attributes:
         silent: whether no line tells of the death: the whole worker merely stopped.
         same_pid: whether both have the same pid, in the same namespace.
-        same_place: whether both are known to have been at the same place.
+        same_place: whether both are known to have been in the same container or unit.
     """
 
     score: int
@@ -45,60 +45,58 @@ class Pair:
 
 def pairs_of(kills: Sequence[OomKill], deaths: Sequence[WorkerDeath], window_s: float) -> Iterator[Pair]:
     """Yield what may belong together."""
-    timeline = Timeline(kills)
-    undated = [at for at, kill in enumerate(kills) if kill.when is None]
+    candidates = Candidates(kills)
     for number, death in enumerate(deaths):
-        if death.cause not in KILLED | {"vanished"}:
-            continue
-        for at in (*near(timeline, death, window_s), *undated):
-            found = pair(kills[at], death, at, number, window_s)
-            if found is not None:
-                yield found
+        if death.cause in KILLED or death.cause == "vanished":
+            yield from pairs_with(kills, candidates, death, number, window_s)
 
 
-def near(timeline: Timeline, death: WorkerDeath, window_s: float) -> Iterable[int]:
-    """Return the places of the kills whose time fits a death."""
+def pairs_with(
+    kills: Sequence[OomKill], candidates: Candidates, death: WorkerDeath, number: int, window_s: float
+) -> Iterator[Pair]:
+    """Yield the pairs of one death."""
+    for at in candidates.of(death.place, death.pid, _span(death, window_s)):
+        pair = _pair(kills[at], death, at, number, window_s)
+        if pair is not None:
+            yield pair
+
+
+def _span(death: WorkerDeath, window_s: float) -> tuple[float, float] | None:
+    """Return the seconds between which the kill of a death lies."""
     if death.when is None:
-        return ()
-    doubt = death.uncertainty_s or 0.0
-    if death.cause == "vanished":
-        last = death.until or death.when + timedelta(seconds=_SILENCE_S)
-        return timeline.between(death.when - timedelta(seconds=_EARLY_S), last, doubt)
-    return timeline.between(
-        death.when - timedelta(seconds=window_s), death.when + timedelta(seconds=_EARLY_S), doubt
-    )
-
-
-def pair(kill: OomKill, death: WorkerDeath, at: int, number: int, window_s: float) -> Pair | None:
-    """Weigh a kill and a death against each other; None where they cannot be one, or too little speaks for it."""
-    where = place_of(kill)
-    same = kinship(where, death.place)
-    pid = _same_pid(kill, death)
-    distance = _distance(kill, death, window_s)
-    if same is None or pid is False or distance is None:
         return None
-    if distance == UNKNOWN and not (pid or same.score > HOST):
+    when, doubt = death.when.timestamp(), death.uncertainty_s or 0.0
+    if death.cause != "vanished":
+        return when - window_s - doubt, when + _EARLY_S + doubt
+    last = death.until.timestamp() if death.until is not None else when + _SILENCE_S
+    return when - _EARLY_S - doubt, last + doubt
+
+
+def _pair(kill: OomKill, death: WorkerDeath, at: int, number: int, window_s: float) -> Pair | None:
+    """Weigh a kill and a death against each other; None where they cannot be one, or too little speaks for it."""
+    same = kinship(place_of(kill), death.place)
+    if same is None:
+        return None
+    pid = _same_pid(kill, death, same)
+    distance = _distance(kill, death, window_s)
+    if pid is False or distance is None or (distance == UNKNOWN and not (pid or same.score > HOST)):
         return None
     matched = list(same.matched)
     score = same.score
     if pid:
         score += _PID
         matched.append("pid")
-    if distance <= PROMPT_S:
-        score += 2
-    elif distance != UNKNOWN:
-        score += 1
     if distance != UNKNOWN:
+        score += 2 if distance <= PROMPT_S else 1
         matched.append(f"{distance:.1f} s" if distance else "time")
     if kill.comm is not None:
         alike = _is_worker_name(kill.comm, death)
-        score += 1 if alike else -1
-        if alike:
-            matched.append("name")
+        score += 1 if alike else -_STRANGE
+        matched += ["name"] * alike
     if score < _ENOUGH:
         return None
     silent = death.cause == "vanished"
-    return Pair(score, distance, at, number, tuple(matched), silent, bool(pid), same.score > HOST)
+    return Pair(score, distance, at, number, tuple(matched), silent, bool(pid), same.score >= IDENTITY)
 
 
 def _distance(kill: OomKill, death: WorkerDeath, window_s: float) -> float | None:
@@ -119,7 +117,7 @@ def _distance(kill: OomKill, death: WorkerDeath, window_s: float) -> float | Non
     return min(abs(late), abs(restart)) if -doubt <= restart <= _RESTART_S + doubt else None
 
 
-def _same_pid(kill: OomKill, death: WorkerDeath) -> bool | None:
+def _same_pid(kill: OomKill, death: WorkerDeath, same: Kinship) -> bool | None:
     """Compare pids where both are the host's; in a container a worker counts its own."""
     if death.pid is None or kill.pid is None:
         return None
@@ -127,8 +125,11 @@ def _same_pid(kill: OomKill, death: WorkerDeath) -> bool | None:
         return None
     if death.pid in {kill.pid, kill.tgid}:
         return True
-    on_host = kill.cgroup is not None and kill.cgroup.unit is not None and death.place.unit is not None
-    return False if on_host else None
+    in_service = kill.cgroup is not None and kill.cgroup.unit is not None
+    on_host = (
+        death.place.unit is not None or "host" in same.matched
+    )  # a container would have a name of its own
+    return False if in_service and on_host else None
 
 
 def _is_worker_name(comm: str, death: WorkerDeath) -> bool:

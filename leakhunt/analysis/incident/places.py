@@ -9,8 +9,12 @@ from typing import NamedTuple
 from leakhunt.model.evidence import Place
 from leakhunt.model.oom import OomKill
 
-_SHORT_ID = re.compile(r"[0-9a-f]{12,64}")
-_IDENTITY, _NAME, HOST = 4, 3, 1
+_SHORT_ID = re.compile(r"[0-9a-f]{12}")
+IDENTITY, POD, HOST = (
+    4,
+    2,
+    1,
+)  # the same container or unit; the same pod, in which there may be others; the same machine
 _NOWHERE = Place()
 
 
@@ -66,27 +70,33 @@ def in_container(place: Place) -> bool:
     return any((place.container_id, place.container, place.pod, place.pod_uid))
 
 
+def identified(place: Place) -> bool:
+    """Tell whether a place says more than the machine."""
+    return in_container(place) or _service(place.unit) is not None
+
+
 def _comparisons(one: Place, other: Place) -> Iterator[tuple[str, int, bool | None]]:
     """Yield a word for each thing compared, its weight, and whether it is the same; None where one side is silent."""
-    yield "container", _IDENTITY, _same_id(one.container_id, other.container_id)
-    yield "pod", _IDENTITY, _same(one.pod_uid, other.pod_uid)
-    yield "pod", _NAME, _same(_last(one.pod), _last(other.pod))
-    yield "container", _NAME, _same(one.container, other.container)
-    yield "unit", _IDENTITY, _same(_service(one.unit), _service(other.unit))
-    yield "control group", _IDENTITY, _same(one.cgroup, other.cgroup) or None
+    yield "container", IDENTITY, _same_id(one.container_id, other.container_id)
+    yield "pod", POD, _same(one.pod_uid, other.pod_uid)
+    same_pod = _same(_last(one.pod), _last(other.pod))
+    yield "pod", POD, same_pod
+    yield "container", IDENTITY, _same(one.container, other.container)
+    yield "unit", IDENTITY, _same(_service(one.unit), _service(other.unit))
+    yield "control group", IDENTITY, _same(one.cgroup, other.cgroup) or None
     for inner, outer in ((one, other), (other, one)):
-        if name := host_of(inner):
-            if _SHORT_ID.fullmatch(name) and outer.container_id:
-                yield "container", _IDENTITY, _same_id(name, outer.container_id) or None
-            if outer.pod and name == _last(outer.pod):
-                yield "pod", _IDENTITY, True
+        name = host_of(inner)
+        if name and outer.container_id and _SHORT_ID.fullmatch(name):
+            yield "container", IDENTITY, _same_id(name, outer.container_id)
+        if name and outer.pod and name == _last(outer.pod):
+            yield "pod", POD, True
     same = _same(_label(host_of(one)), _label(host_of(other)))
-    if same or not (in_container(one) or in_container(other)):
-        yield "host", HOST, same
+    if same or (one.host and other.host and not (in_container(one) or in_container(other))):
+        yield "host", HOST, same  # what only a node's name says may be anything, and contradicts nothing
 
 
 def host_of(place: Place) -> str | None:
-    """Return the host's name; a Celery node has one behind its ``@``."""
+    """Return the host's name; a Celery node has one behind its ``@``, as a rule."""
     return place.host or (place.node.rpartition("@")[2] if place.node else None)
 
 

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from datetime import timedelta
 
-from leakhunt.analysis.incident.places import HOST, Kinship, filled, in_container, kinship, place_of
-from leakhunt.analysis.incident.timeline import Timeline
+from leakhunt.analysis.incident.candidates import Candidates
+from leakhunt.analysis.incident.evidence import with_more
+from leakhunt.analysis.incident.places import HOST, filled, identified, in_container, kinship, place_of
 from leakhunt.model.evidence import Place
 from leakhunt.model.incident import Sign
 from leakhunt.model.oom import MemoryLimit, NotAKill, OomKill, Process
+from leakhunt.units import format_size
 
-_BEFORE = timedelta(seconds=5)  # a clock of whole seconds, or another program's
-_AFTER = timedelta(seconds=90)  # supervisors take their time
+_BEFORE_S = 5.0  # a clock of whole seconds, or another program's
+_AFTER_S = 90.0  # supervisors take their time
 _SAME_MOMENT_S = 5.0
-_MOST_EVIDENCE = 80
+_TWO_KILLERS_S = 10.0
+_MOST_FRESH = 64
 _KILLS = frozenset({"killed", "oom", "sigkill"})
 _CONFIDENCE = {"killed": "probable", "oom": "probable", "sigkill": "possible"}
 _WATCH_THE_MACHINE = frozenset({"earlyoom", "nohang", "lmkd", "lowmemorykiller"})
+_RUNTIMES = frozenset({"docker", "containerd", "podman", "crio"})  # each tells once of each death
+_REPEATERS = frozenset({"node-problem-detector"})  # tell again of old kills when they start anew
 _RANK = {"confirmed": 0, "probable": 1, "possible": 2}
 
 
@@ -29,26 +34,75 @@ def join_signs(
     signs = tuple(signs)
     told = [sign for sign in signs if sign.kind in _KILLS]
     names = _Names(told)
-    found = [names.give(kill) for kill in kills]
-    kernel = Timeline(found)
-    alone: list[Sign] = []
-    for sign in sorted(told, key=_order):
-        at, sure = _best(found, _near(kernel, sign) if sign.when else range(len(found)), sign)
-        if at is None or _another_killer(found[at], sign) or not (sure or sign.killer == "kernel"):
-            alone.append(sign)
-        else:  # what the kernel did is one of its kills, even where it is not known which
-            found[at] = _with(found[at], sign if sure else replace(sign, place=Place()))
-    made: list[OomKill] = []
+    kernel = _Pool([names.give(kill) for kill in kills])
+    alone = [sign for sign in sorted(told, key=_order) if not kernel.takes(sign)]
+    others = _Pool([])
     for sign in alone:
-        # Few signs stand alone at one place, and those that do come together.
-        recent = range(max(0, len(made) - 64), len(made))
-        at, sure = _best(made, recent, sign)
-        if at is None or not sure or _another_killer(made[at], sign):
-            made.append(_kill_of(sign))
-        else:
-            made[at] = _with(made[at], sign)
+        if not others.takes(sign):
+            others.add(sign)
     rest = tuple(_no_kill(sign) for sign in signs if sign.kind not in _KILLS)
-    return (*found, *made), rest
+    return (*kernel.kills, *others.kills), rest
+
+
+class _Pool:
+    """Kills that signs may speak of."""
+
+    def __init__(self, kills: list[OomKill]) -> None:
+        self.kills = kills
+        self._candidates = Candidates(kills)
+        self._fresh: list[int] = []  # made here, and not among the candidates
+        self._told: dict[int, dict[str, float | None]] = defaultdict(dict)  # who has told of a kill, and when
+
+    def add(self, sign: Sign) -> None:
+        """Make a kill of a sign that nothing else tells of."""
+        self._note(len(self.kills), sign)
+        self._fresh.append(len(self.kills))
+        self.kills.append(_kill_of(sign))
+        if len(self._fresh) >= _MOST_FRESH:
+            self._candidates, self._fresh = Candidates(self.kills), []
+
+    def takes(self, sign: Sign) -> bool:
+        """Give a sign to the kill that it speaks of; tells whether there is one."""
+        scored = []
+        for at in (*self._candidates.of(sign.place, sign.pid, _span(sign)), *self._fresh):
+            score = None if self._has_told(at, sign) else _score(self.kills[at], sign)
+            if score is not None:
+                scored.append((score, -_distance(self.kills[at], sign), at))
+        if not scored:
+            return False
+        score, distance, at = max(scored)
+        kill = self.kills[at]
+        # Nothing but time and host speak for it: good only where no other is near.
+        sure = score > HOST or (len(scored) == 1 and -distance <= _SAME_MOMENT_S)
+        if _another_killer(kill, sign):
+            if not (_same_pid(kill, sign) and -distance <= _TWO_KILLERS_S):
+                return False
+            sign = replace(sign, text="", evidence=sign.evidence)
+            kill = replace(kill, notes=(*kill.notes, f"{sign.killer} had chosen it, too"))
+        elif not (sure or sign.killer == "kernel"):
+            return False
+        if score <= HOST and not _same_place_known(kill, sign):
+            sign = replace(sign, place=Place(host=sign.place.host))  # the time alone gives nobody a place
+        self._note(at, sign)
+        self.kills[at] = _with(kill, sign)
+        return True
+
+    def _note(self, at: int, sign: Sign) -> None:
+        self._told[at][sign.program] = sign.when.timestamp() if sign.when is not None else None
+
+    def _has_told(self, at: int, sign: Sign) -> bool:
+        """Tell whether a runtime has told of this kill at another time: then this is another kill."""
+        before = self._told[at].get(sign.program) if sign.program in _RUNTIMES and at in self._told else None
+        return (
+            before is not None
+            and sign.when is not None
+            and abs(sign.when.timestamp() - before) > _SAME_MOMENT_S
+        )
+
+
+def _same_place_known(kill: OomKill, sign: Sign) -> bool:
+    """Tell whether a kill may be given the place of a sign: it has one already, or the sign knows the process."""
+    return identified(place_of(kill)) or bool(sign.comm and sign.comm[:15] == kill.comm)
 
 
 class _Names:
@@ -79,29 +133,15 @@ def _order(sign: Sign) -> tuple[int, float]:
     return _RANK[_CONFIDENCE[sign.kind]], time
 
 
-def _near(kernel: Timeline, sign: Sign) -> Iterable[int]:
+def _span(sign: Sign) -> tuple[float, float] | None:
+    """Return the seconds between which the kill of a sign lies."""
     if sign.when is None:
-        return ()
-    first = sign.when - _AFTER
-    if sign.started is not None and sign.started < first:
-        first = sign.started
-    return kernel.between(first, sign.when + _BEFORE, sign.uncertainty_s or 0.0)
-
-
-def _best(kills: Sequence[OomKill], places: Iterable[int], sign: Sign) -> tuple[int | None, bool]:
-    """Return which kill a sign speaks of, or None, and whether that is sure."""
-    scored = []
-    for at in places:
-        score = _score(kills[at], sign)
-        if score is not None:
-            scored.append((score, -_distance(kills[at], sign), at))
-    if not scored:
-        return None, False
-    score, distance, at = max(scored)
-    if score > HOST:
-        return at, True
-    # Nothing but time and host speak for it: sure only where no other is near.
-    return at, len(scored) == 1 and -distance <= _SAME_MOMENT_S
+        return None
+    when, doubt = sign.when.timestamp(), sign.uncertainty_s or 0.0
+    first = when - _AFTER_S
+    if sign.started is not None:
+        first = min(first, sign.started.timestamp())
+    return first - doubt, when + _BEFORE_S + doubt
 
 
 def _score(kill: OomKill, sign: Sign) -> int | None:
@@ -112,21 +152,19 @@ def _score(kill: OomKill, sign: Sign) -> int | None:
     pid = _same_pid(kill, sign)
     if pid is False:
         return None
+    comm = 2 if sign.comm and sign.comm[:15] == kill.comm else 0
+    if sign.program in _REPEATERS and comm and sign.pid == kill.pid and kill.pid is not None:
+        return same.score + comm + 4
     if sign.when is not None and kill.when is not None:
         late = (sign.when - kill.when).total_seconds()
         doubt = (sign.uncertainty_s or 0.0) + (kill.uncertainty_s or 0.0)
-        lived = sign.started is None or kill.when >= sign.started - timedelta(seconds=5 + doubt)
-        longest = float("inf") if sign.started is not None and _identified(same) else _AFTER.total_seconds()
-        if not (-_BEFORE.total_seconds() - doubt <= late <= longest + doubt and lived):
+        lived = sign.started is None or (kill.when - sign.started).total_seconds() >= -5 - doubt
+        longest = float("inf") if sign.started is not None and same.score > HOST else _AFTER_S
+        if not (-_BEFORE_S - doubt <= late <= longest + doubt and lived):
             return None
-    elif not (pid or _identified(same)):
+    elif not (pid or same.score > HOST):
         return None
-    comm = 2 if sign.comm and sign.comm[:15] == kill.comm else 0
     return same.score + comm + (4 if pid else 0)
-
-
-def _identified(same: Kinship) -> bool:
-    return same.score > HOST
 
 
 def _same_pid(kill: OomKill, sign: Sign) -> bool | None:
@@ -165,7 +203,7 @@ def _with(kill: OomKill, sign: Sign) -> OomKill:
         place=filled(kill.place, sign.place),
         memory=memory,
         at_least=kill.at_least or (sign.at_least and kill.confidence != "confirmed"),
-        evidence=(*kill.evidence, sign.evidence)[:_MOST_EVIDENCE],
+        evidence=with_more(kill.evidence, (sign.evidence,)),
         copies=kill.copies + 1,
     )
 
@@ -183,15 +221,21 @@ def _kill_of(sign: Sign) -> OomKill:
         confidence=_CONFIDENCE[sign.kind],
         killer=sign.killer or "unknown",
         scope="global" if sign.killer in _WATCH_THE_MACHINE else "unknown",
-        anon_rss=sign.rss,
         place=sign.place,
         memory=MemoryLimit(limit=sign.limit) if sign.limit is not None else None,
         complete=False,
         missing=("kernel report",),
-        notes=(sign.text,) if sign.text else (),
+        notes=tuple(_notes(sign)),
         evidence=(sign.evidence,),
         at_least=sign.at_least or sign.count > 1,
     )
+
+
+def _notes(sign: Sign) -> Iterator[str]:
+    if sign.text:
+        yield sign.text
+    if sign.rss is not None:
+        yield f"it used {format_size(sign.rss)}"
 
 
 def _no_kill(sign: Sign) -> NotAKill:

@@ -78,4 +78,4 @@ def _death_key(death: WorkerDeath) -> Hashable:
     if death.when is None:
         return id(death)
     tasks = tuple(task.id for task in death.tasks[:3])
-    return death.program, death.cause, death.name, death.pid, death.when, death.until, tasks
+    return death.program, death.cause, death.name, death.pid, death.when, death.until, death.place, tasks

@@ -9,29 +9,37 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
-from leakhunt.analysis.incident.pairs import KILLED, near, pair
-from leakhunt.analysis.incident.timeline import Timeline
+from leakhunt.analysis.incident.candidates import Candidates
+from leakhunt.analysis.incident.pairs import KILLED, pairs_with
 from leakhunt.model.incident import WorkerDeath
 from leakhunt.model.oom import OomKill
 
-_MOST_COMPARED = 1_000_000
+_MOST_DEATHS = 50
 _STEP_S, _STEPS = 900, 56  # time zones differ by quarters of an hour, up to fourteen hours
+_CHANCE = 0.2  # beyond so many hits that mere chance would give, a hit says nothing
 
 
 def zone_hint(kills: Sequence[OomKill], left: Sequence[WorkerDeath], window_s: float) -> Iterator[str]:
     """Say if the deaths that found no kill would find one if the workers' clocks were of another time zone."""
-    lost = [(death, death.when) for death in left if death.cause in KILLED and death.when is not None]
+    lost = [(death, death.when) for death in left if death.cause in KILLED and death.when is not None][
+        :_MOST_DEATHS
+    ]
     free = [kill for kill in kills if kill.worker is None and kill.when is not None]
-    if not lost or not free or len(lost) * len(free) > _MOST_COMPARED:
+    # Kills all day long meet any death in some zone.
+    if not lost or not free or len(free) * (window_s + 2) / _STEP_S > _CHANCE * len(lost):
         return
-    timeline = Timeline(free)
+    candidates = Candidates(free)
     hits: Counter[int] = Counter()
     for step in filter(None, range(-_STEPS, _STEPS + 1)):
-        for death, when in lost:
-            moved = replace(death, when=when - timedelta(seconds=step * _STEP_S))
-            if any(pair(free[at], moved, at, 0, window_s) for at in near(timeline, moved, window_s)):
-                hits[step] += 1
-    step, count = hits.most_common(1)[0] if hits else (0, 0)
+        for number, (death, when) in enumerate(lost):
+            try:
+                moved = replace(death, when=when - timedelta(seconds=step * _STEP_S))
+            except OverflowError:
+                continue
+            hits[step] += any(
+                pair.distance < window_s + 2 for pair in pairs_with(free, candidates, moved, number, window_s)
+            )
+    step, count = hits.most_common(1)[0]
     if count > len(lost) // 2:
         minutes = abs(step) * _STEP_S // 60
         span = f"{minutes // 60} h" if not minutes % 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -11,8 +11,6 @@ from leakhunt.readers.kernel_log.months import MONTHS
 from leakhunt.readers.kernel_log.stamps import Stamp, Wall, clock_of, iso_wall, micro_of
 
 _MOST_PREFIXES = 16
-
-
 _FRACTION = r"(?:[.,](\d{1,9}))?"
 _ISO = re.compile(
     r"(?:\w{2,12}\.? )?(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)" + _FRACTION
@@ -23,10 +21,9 @@ _BRACKET_ISO = re.compile(
     + r"(?: ?(Z|[+-]\d\d:?\d\d)| ([A-Z]{3,5})(?=[\] ]))?[^\]\n]{0,80}\] ?"
 )  # fmt: skip
 _SYSLOG = re.compile(
-    r"(?:[^\W\d]{2,4} )?(\w{1,6}\.?) {1,2}(\d{1,2}) (?:(\d{4}) )?(\d\d):(\d\d):(\d\d)"
-    + _FRACTION
+    r"(?:[^\W\d]{2,4} )?(\w{1,6}\.?) {1,2}(\d{1,2}) (?:(\d{4}) )?(\d\d):(\d\d):(\d\d)" + _FRACTION
     + r"(?: (\d{4}))?:? "
-)
+)  # fmt: skip
 _CTIME = re.compile(
     r"\[(?:[^\d\]\s]{1,8}\.? +)?([^\d\]\s]{1,8}\.?|\d{1,2}[月월]) +(\d{1,2})\.? (\d\d):(\d\d):(\d\d)"
     + _FRACTION + r" (\d{4})\] ?"

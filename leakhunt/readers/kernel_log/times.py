@@ -86,7 +86,7 @@ class Clock:
 
     def note(self, stamp: Stamp) -> None:
         """Learn from a line's stamp; lines are noted in the order of the source."""
-        when = self._wall(stamp.wall)[0] if stamp.wall else None
+        when, doubt = self._wall(stamp.wall) if stamp.wall else (None, 0.0)
         if when is not None:
             self.first = when if self.first is None or when < self.first else self.first
             self.last = when if self.last is None or when > self.last else self.last
@@ -100,7 +100,7 @@ class Clock:
             base = when - timedelta(seconds=stamp.monotonic)
         except OverflowError:
             return
-        boot.learn(base, stamp.monotonic, stamp.wall.resolution)
+        boot.learn(base, stamp.monotonic, doubt)
 
     def place(self, stamp: Stamp) -> Moment:
         """Say when a noted line was written by the kernel, as well as is known by now."""

@@ -14,6 +14,7 @@ _ANCESTORS = timedelta(seconds=300)  # managers look at the counts of what stand
 _SAME_BURST = timedelta(seconds=2)
 _SAME_ENTRY = timedelta(milliseconds=1)
 _MOST_OPEN = 16  # deaths of one unit that further lines may belong to
+_ROOT = "-.slice"
 _NEAR_LINES = 60  # where there are no times
 _STRENGTH = {"killed": 3, "oom": 2, "sigkill": 1}
 _PROGRAMS = frozenset({"systemd", "systemd-oomd"})
@@ -116,11 +117,21 @@ def _without_ancestors(deaths: list[tuple[int, str, _Death]]) -> list[tuple[int,
         if not (leaves and _near(leaves[at][2].signs[0], sign, _ANCESTORS)):
             alone.append(entry)
     groups: list[list[tuple[int, str, _Death]]] = []
+    latest: dict[str, list[tuple[int, str, _Death]]] = {}  # of each tree
     for entry in alone:
-        if groups and _near(groups[-1][0][2].signs[0], entry[2].signs[0], _ANCESTORS):
-            groups[-1].append(entry)
+        tree = _tree(entry[1])
+        near = [
+            group
+            for other, group in latest.items()
+            if (tree == other or _ROOT in {tree, other})
+            and _near(group[0][2].signs[0], entry[2].signs[0], _ANCESTORS)
+        ]
+        if near:
+            near[0].append(entry)
+            latest[tree] = near[0]
         else:
-            groups.append([entry])
+            latest[tree] = [entry]
+            groups.append(latest[tree])
     kept = [(index, death.sign()) for index, _, death in leaves]
     for group in groups:
         deepest = max(_depth(unit) for _, unit, _ in group)
@@ -177,9 +188,16 @@ def _above(unit: str) -> bool:
     return unit.endswith(".slice") or unit.startswith("user@") or unit == "init.scope"
 
 
+def _tree(unit: str) -> str:
+    """Tell which of the trees below the root a unit stands in: the services' or the users'."""
+    if unit == _ROOT:
+        return unit
+    return "system" if unit == "system.slice" or unit.startswith("system-") else "user"
+
+
 def _depth(unit: str) -> int:
     """Return how far down a unit stands, as far as its name tells."""
-    if unit == "-.slice":
+    if unit == _ROOT:
         return 0
     if unit.endswith(".slice"):
         name = unit[: -len(".slice")]

@@ -21,6 +21,7 @@ _OWN_TIMES = (
     re.compile(r'\btime="([^"]{10,40})"'),
     re.compile(r"\bTimestamp:(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{1,9} [+-]\d{4}) UTC"),
     re.compile(r"\[(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}) [A-Z] "),
+    re.compile(r"\[(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{1,9}Z)\]: \[talos\] "),
 )
 
 

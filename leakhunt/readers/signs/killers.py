@@ -1,7 +1,7 @@
-"""The lines of killers in user space that tell all in one line: oomd, Ray, Android's, and a tracer of the kernel's.
+"""The lines of killers in user space that tell all in one line: oomd, Ray, Talos, Android's, and a tracer of the kernel's.
 
 Wordings as in facebookincubator/oomd ``src/oomd/plugins/BaseKillPlugin.cpp``, Ray's ``node_manager.cc`` as quoted by its
-documentation, AOSP's ``lmkd.c`` of three releases and the kernel's ``lowmemorykiller.c``, and bcc's ``tools/oomkill.py``.
+documentation, siderolabs/talos as quoted in its issues 12526 and 13622, AOSP's ``lmkd.c`` of three releases and the kernel's ``lowmemorykiller.c``, and bcc's ``tools/oomkill.py``.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ _RAY_WORKER = re.compile(
 )
 _RAY_OLD = re.compile(
     r"System memory low at node .{1,200} killing latest task with name (.{1,200}) and actor ID"
+)
+_TALOS = re.compile(
+    r"Sending SIGKILL to cgroup \{.{0,400}?\"cgroup\": ?\"(?:/sys/fs/cgroup)?(/[^\"]{1,4000})\""
 )
 _LMKD = re.compile(
     r"Kill '(.{1,200}?)' \((\d{1,10})\), uid \d{1,10}, oom_(?:score_)?adj -?\d{1,5} to free (\d{1,15})kB.*"
@@ -117,6 +120,17 @@ def ray_old(line: str) -> Told | None:
     )
 
 
+def talos(line: str) -> Told | None:
+    """Read whose control group Talos killed."""
+    match = _TALOS.search(line)
+    if match is None:
+        return None
+    place = place_of_cgroup(match[1])
+    return Told(
+        "killed", "talos", "Talos killed the control group", "talos", place, at_least=True, shaped=True
+    )
+
+
 def lmkd(line: str) -> Told | None:
     """Read Android's low memory killer daemon."""
     tag = _LOGCAT.search(line)
@@ -176,6 +190,7 @@ WORDINGS = (
     Wording("killed due to memory pressure (OOM)", frozenset(), ray_summary),
     Wording("Ray killed this worker", frozenset(), ray_worker),
     Wording("System memory low at node", frozenset(), ray_old),
+    Wording("runtime.OOMController", frozenset(), talos),
     Wording("), uid ", _LMKD_TAGS, lmkd),
     Wording("lowmemorykiller: Killing '", frozenset({"kernel", "lowmemorykiller"}), lowmemorykiller),
     Wording(", OOM kill of PID ", frozenset(), traced),

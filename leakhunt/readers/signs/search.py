@@ -26,8 +26,8 @@ _WORDS = (
 _RING_WORDS = (b"oomd kill: ", b"systemd-oomd killed", b" OOM killer", b"owmemorykiller")
 # What makes those of the words count that are also part of others: of room, of oom_score_adj.
 _MEANT = {
-    b"OOM": (b" OOM killer", b"TaskOOM", b"OOMKill", b"System OOM", b"(OOM)", b"OOM Killed", b" OOM kill of", b"OOM event"),
-    b"oom": (b"oomd", b"'oom-kill'", b"/oom", b"container oom", b"earlyoom", b"sys oom event"),
+    b"OOM": (b" OOM killer", b"TaskOOM", b"OOMKill", b"System OOM", b"(OOM)", b"OOM Killed", b" OOM kill of", b"OOM event", b"OOMController"),
+    b"oom": (b"oomd", b"'oom-kill'", b"/oom", b"container oom", b"earlyoom", b"sys oom event", b", oom_score_adj "),
 }  # fmt: skip
 # The same, as long as all wordings allow: for a search of many at once, which long words make fast.
 _LONG = {

@@ -72,6 +72,19 @@ def test_without_a_leaf_the_deepest_unit_stands() -> None:
     assert (death.place.unit, death.at_least) == ("app.slice", True)
 
 
+def test_a_user_and_a_service_are_two_deaths() -> None:
+    """Slices of a user and those of services stand in two trees, whose deepest units stand for a death each."""
+    told = [
+        sign("user-1021.slice"),
+        sign("system-postgresql.slice"),
+        sign("user@1021.service"),
+        sign("user.slice"),
+        sign("system.slice"),
+        sign("-.slice"),
+    ]
+    assert {death.place.unit for death in collapse(told)} == {"user@1021.service", "system-postgresql.slice"}
+
+
 def test_systemd_oomd_and_its_manager_tell_of_one_death() -> None:
     """What systemd-oomd did, what PID 1 saw and how the unit ended are one death, with the number that PID 1 counted."""
     (death,) = collapse(
