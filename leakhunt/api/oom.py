@@ -27,8 +27,11 @@ from leakhunt.readers.kernel_log.merge import merge
 from leakhunt.readers.kernel_log.scan import Options
 from leakhunt.readers.live import boot_time, read_machine
 from leakhunt.readers.oom_inputs import Input, gather
+from leakhunt.readers.oom_reading import read
+from leakhunt.readers.signs.documents import kind_of
 from leakhunt.readers.telling import HEARERS, KINDS, Told, tell
 from leakhunt.readers.text_check import EMPTY
+from leakhunt.readers.worker_log.again import Sought
 
 __all__ = ["KINDS", "Collected", "Settings", "oom_scan", "result_of", "scan"]
 
@@ -38,6 +41,9 @@ _MOST_KEPT = 100_000
 _MOST_WHOLE = 100  # kills that are kept with all of their reports
 _ROWS, _LINES = 5, 3  # of a report, beyond that
 _FOREMOST = ("illed process ", "oom-kill:", "invoked oom-killer")
+_LOSES = frozenset({"sigkill", "oom", "vanished"})
+_MOST_SOUGHT = 200
+_SHORTEST_ID = 16
 _NEVER = datetime.max.replace(tzinfo=timezone.utc)
 
 
@@ -132,6 +138,8 @@ def scan(
             if len(gathered.inputs) == 1
             else _tell(source, settings)
         )
+    if len(gathered.inputs) > 1:
+        collected.take(_begun_elsewhere(gathered.inputs, collected, settings))
     faults = [one for one in collected.of(Skipped) if one.why != EMPTY]
     if not collected.of(SourceSummary) and (faults or not collected.of(Skipped)):
         what = "; ".join(f"{one.what}: {one.why}" for one in faults[:3])
@@ -147,6 +155,22 @@ def _tell(source: Input, settings: Settings) -> Iterator[Told]:
         yield from tell(source, settings.options(source.name))
     except LeakhuntError as error:
         yield Skipped(source.name, error.message.removeprefix(f"{source.name}: "))
+
+
+def _begun_elsewhere(
+    inputs: Sequence[Input], collected: Collected, settings: Settings
+) -> Iterator[TaskAgain]:
+    """Look into all logs once more for tasks that died with one worker: another may have taken them."""
+    lost = [task for death in collected.of(WorkerDeath) if death.cause in _LOSES for task in death.tasks]
+    tasks = {task.id: task for task in lost if task.id is not None and len(task.id) >= _SHORTEST_ID}
+    if not tasks or len(tasks) > _MOST_SOUGHT:
+        return
+    for source in inputs:
+        if not kind_of(source.head()):
+            options = settings.options(source.name)
+            for event in read(source, options, [lambda reading, place: Sought(reading, place, tasks)]):
+                if isinstance(event, TaskAgain):
+                    yield event
 
 
 class Collected:

@@ -15,7 +15,8 @@ class Sign:
     Attributes:
         kind: ``killed`` (a program says that it killed for want of memory), ``oom`` (a program says that somebody, the
             kernel as a rule, did), ``sigkill`` (a SIGKILL or exit code 137, which proves nothing), ``attempt`` (a killer
-            asked politely, or failed), or what is no kill: ``eviction``, ``timeout``, ``recycled``, ``exit``.
+            asked politely, or failed), or what is no kill: ``terminated`` (somebody asked for it),
+            ``eviction``, ``timeout``, ``recycled``, ``exit``.
         program: who says so: ``systemd``, ``systemd-oomd``, ``earlyoom``, ``docker``, ``kubernetes``, ...
         killer: who killed, as the program says: ``kernel``, ``systemd-oomd``, ``earlyoom``, ...; empty where it does not.
         place: where.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
@@ -19,6 +19,8 @@ _AFTER_S = 90.0  # supervisors take their time
 _SAME_MOMENT_S = 5.0
 _TWO_KILLERS_S = 10.0
 _MOST_FRESH = 64
+_MOST_ASKED = 64
+_ASKED_S = 30.0
 _KILLS = frozenset({"killed", "oom", "sigkill"})
 _CONFIDENCE = {"killed": "probable", "oom": "probable", "sigkill": "possible"}
 _WATCH_THE_MACHINE = frozenset({"earlyoom", "nohang", "lmkd", "lowmemorykiller"})
@@ -31,7 +33,7 @@ def join_signs(
     kills: Sequence[OomKill], signs: Iterable[Sign]
 ) -> tuple[tuple[OomKill, ...], tuple[NotAKill, ...]]:
     """Return the kills with what signs add to them, those that only signs tell of behind, and what is no kill."""
-    signs = tuple(signs)
+    signs = tuple(_explained(signs))
     told = [sign for sign in signs if sign.kind in _KILLS]
     names = _Names(told)
     kernel = _Pool([names.give(kill) for kill in kills])
@@ -42,6 +44,23 @@ def join_signs(
             others.add(sign)
     rest = tuple(_no_kill(sign) for sign in signs if sign.kind not in _KILLS)
     return (*kernel.kills, *others.kills), rest
+
+
+def _explained(signs: Iterable[Sign]) -> Iterator[Sign]:
+    """Yield signs; a SIGKILL that somebody had asked for moments before is no riddle."""
+    asked: deque[Sign] = deque(maxlen=_MOST_ASKED)
+    for sign in sorted(signs, key=lambda sign: sign.when.timestamp() if sign.when is not None else 0.0):
+        if sign.kind == "terminated":
+            asked.append(sign)
+        cause = next((one for one in asked if sign.kind == "sigkill" and _explains(one, sign)), None)
+        yield sign if cause is None else replace(sign, kind="terminated", text=cause.text)
+
+
+def _explains(asked: Sign, sign: Sign) -> bool:
+    same = kinship(asked.place, sign.place)
+    if same is None or same.score <= HOST:
+        return False
+    return asked.when is None or sign.when is None or (sign.when - asked.when).total_seconds() <= _ASKED_S
 
 
 class _Pool:

@@ -69,7 +69,7 @@ def collapse(signs: Iterable[Sign]) -> tuple[Sign, ...]:
     kept: list[tuple[int, Sign]] = []
     for index, sign in enumerate(ordered):
         place = sign.place
-        if sign.program in _PROGRAMS and place.unit is not None:
+        if sign.kind in _STRENGTH and sign.program in _PROGRAMS and place.unit is not None:
             units.setdefault((place.host, sign.boot), []).append((index, sign))
         elif sign.program in _RUNTIMES and sign.kind == "oom" and place.container_id is not None:
             bursts.setdefault((place.host, place.container_id, sign.program), []).append((index, sign))

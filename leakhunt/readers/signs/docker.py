@@ -31,6 +31,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _LABELS = (
     "name",
     "exitCode",
+    "signal",
     "io.kubernetes.pod.name",
     "io.kubernetes.pod.namespace",
     "io.kubernetes.pod.uid",

@@ -22,9 +22,9 @@ _EXIT = re.compile(
     r"received exit event.{0,40} container_id:\\?\"(" + _ID + r")\\?\" {1,3}id:\\?\"(" + _ID + r")\\?\" {1,3}"
     r"pid:(\d{1,10}) {1,3}exit_status:137\b"
 )
-_EVENT = re.compile(r"container (oom|die) (" + _ID + r")(?: \((.{0,16000})\))?")
+_EVENT = re.compile(r"container (oom|die|kill) (" + _ID + r")(?: \((.{0,16000})\))?")
 _ATTRIBUTE = re.compile(
-    r"(?:^|, )(name|exitCode|io\.kubernetes\.pod\.name|io\.kubernetes\.pod\.namespace|io\.kubernetes\.pod\.uid|"
+    r"(?:^|, )(name|exitCode|signal|io\.kubernetes\.pod\.name|io\.kubernetes\.pod\.namespace|io\.kubernetes\.pod\.uid|"
     r"io\.kubernetes\.container\.name)=([^,()]{1,300})"
 )
 _COMPOSE = re.compile(
@@ -94,7 +94,7 @@ def docker_told(action: str, container_id: str | None, said: dict[str, str]) -> 
     """Say what an event of Docker's tells.
 
     Args:
-        action: ``oom``, ``die`` or another, which tells nothing.
+        action: ``oom``, ``die``, ``kill`` or another, which tells nothing.
         container_id: whose.
         said: the event's attributes.
     """
@@ -110,6 +110,14 @@ def docker_told(action: str, container_id: str | None, said: dict[str, str]) -> 
     if action in {"die", "died"} and said.get("exitCode") == "137":
         text = "the container ended by SIGKILL"
         return Told("sigkill", "docker", text, place=place, exit_code=137, shaped=True)
+    if action == "kill" and said.get("signal") in {"9", "KILL", "SIGKILL"}:
+        return Told(
+            "terminated",
+            "docker",
+            "somebody had the container killed: docker stop or kill",
+            place=place,
+            shaped=True,
+        )
     return None
 
 
@@ -179,6 +187,7 @@ WORDINGS = (
     Wording("exit_status:137", _DAEMONS, task_exit),
     Wording("container oom ", frozenset(), docker_event),
     Wording("container die ", frozenset(), docker_event),
+    Wording("container kill ", frozenset(), docker_event),
     Wording(" exited with code 137", frozenset(), compose_exit),
     Wording("Wait returned exit code", frozenset({"nomad"}), nomad),
     Wording('Exit Message: "OOM Killed', frozenset({"nomad"}), nomad),

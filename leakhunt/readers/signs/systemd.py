@@ -56,6 +56,10 @@ def unit_line(line: str) -> Told | None:  # noqa: PLR0911 - a return a wording
     if exited := _EXITED.fullmatch(said):
         text = MAIN_KILLED if exited[1].lower() == "main" else CONTROL_KILLED
         return Told("sigkill", "systemd", text, place=place, exit_code=137)
+    if said.startswith("State 'stop-") and said.endswith(("timed out. Killing.", "timed out. Terminating.")):
+        return Told(
+            "terminated", "systemd", "the unit did not stop in time, so systemd killed it", place=place
+        )
     if said.startswith("Failed with result 'oom-kill'"):
         return Told("oom", "systemd", FAILED, place=place)
     return None
@@ -75,6 +79,7 @@ WORDINGS = (
     Wording("OOM killer killed some processes in this unit", SYSTEMD, unit_line),
     Wording("systemd-oomd killed ", SYSTEMD, unit_line),
     Wording("code=killed, status=9", SYSTEMD, unit_line),
+    Wording("timed out. Killing.", SYSTEMD, unit_line),
     Wording("Failed with result 'oom-kill'", SYSTEMD, unit_line),
     Wording(" due to memory ", OOMD, oomd_line),
 )
