@@ -102,7 +102,7 @@ def build(session: nox.Session) -> None:
     (archive,) = folder.glob("*.tar.gz")
     listing = str(session.run("python", "-m", "zipfile", "-l", str(wheel), silent=True))
     sources = str(session.run("python", "-m", "tarfile", "-l", str(archive), silent=True))
-    needed = ["leakhunt/py.typed", "leakhunt/schemas/diff-1.json", "leakhunt/schemas/top-1.json"]
+    needed = ["leakhunt/py.typed", *(f"leakhunt/schemas/{name}-1.json" for name in ("diff", "oom", "top"))]
     if compiles():
         needed.append("leakhunt/readers/_fast.abi3.so")
     else:
@@ -116,20 +116,23 @@ def build(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure against the standard library, in the same run; prints ratios."""
+    """Measure against the standard library and grep, in the same run; prints ratios."""
     session.install(".")
     session.run("python", "tests/benchmarks/diff.py", *session.posargs)
+    session.run("python", "tests/benchmarks/kernel_log.py", "--size", "1024", "--rounds", "3")
 
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """Throw damaged snapshots at the reader for a minute; ``-- SECONDS`` for longer."""
+    """Throw damaged snapshots and logs at the readers for a minute; ``-- SECONDS`` for longer."""
     session.install(".")
     session.run("python", "tests/benchmarks/fuzz.py", *session.posargs)
 
 
 @nox.session
 def fixtures(session: nox.Session) -> None:
-    """Make the Celery fixtures anew, with a real worker on a real Redis."""
+    """Make the Celery fixtures anew, with real workers on a real Redis; kills need root and a memory controller."""
     session.install(".", *group("fixtures"))
     session.run("python", "fixtures/snapshots/celery/make.py", *session.posargs)
+    if os.geteuid() == 0:
+        session.run("python", "fixtures/oom/make.py")

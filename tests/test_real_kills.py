@@ -15,8 +15,8 @@ import pytest
 from conftest import subprocess_environment
 from oom_tools import SECONDS, Cgroup, KernelLog, RefusedError, memory_cgroup, why_not
 
+import leakhunt
 from leakhunt.model.oom import OomKill
-from leakhunt.readers.kernel_log.scan import Options, scan
 
 MIB = 1 << 20
 TASK = "shop.tasks.render_export"
@@ -78,8 +78,13 @@ def begin(**_):
 
 def told(folder: Path) -> list[OomKill]:
     """Return the kills that the logs in a folder tell of."""
-    events = scan([(folder / "kmsg.txt").read_bytes()], "kmsg.txt", Options(boot_time=boot_time()))
-    return [event for event in events if isinstance(event, OomKill)]
+    result = leakhunt.oom_scan([folder], boot_time=boot_time())
+    return [kill for kill in result.kills if kill.confidence == "confirmed"]
+
+
+def of_machine(group: Cgroup) -> list[OomKill]:
+    """Return the kills by a cgroup's limit that this machine's own logs tell of."""
+    return of_group(list(leakhunt.oom_scan().kills), group)
 
 
 def boot_time() -> datetime:
@@ -152,6 +157,7 @@ def test_the_kill_of_a_real_process_is_found(kernel_log: KernelLog, tmp_path: Pa
             assert process.returncode == -9
         (tmp_path / "kmsg.txt").write_bytes(kernel_log.records_until(b"Killed process %d (" % process.pid))
     (kill,) = of_group(told(tmp_path), group)
+    assert [one.pid for one in of_machine(group)] == [process.pid]
     assert (kill.pid, kill.comm, kill.uid) == (process.pid, comm, 0)
     assert (kill.confidence, kill.killer, kill.scope) == ("confirmed", "kernel", "memcg")
     assert kill.memory is not None
@@ -180,6 +186,7 @@ def test_the_kill_of_a_real_pool_child_is_found(kernel_log: KernelLog, tmp_path:
         assert process.pid in group.pids()
     (tmp_path / "worker.log").write_text(log, encoding="utf-8")
     (kill,) = of_group(told(tmp_path), group)
+    assert [(one.pid, one.scope) for one in of_machine(group)] == [(child, "memcg")]
     assert (kill.pid, kill.scope, kill.confidence) == (child, "memcg", "confirmed")
     assert kill.when is not None
     assert before <= kill.when <= datetime.now(timezone.utc)
@@ -187,8 +194,10 @@ def test_the_kill_of_a_real_pool_child_is_found(kernel_log: KernelLog, tmp_path:
     assert {child, process.pid} <= {row.pid for row in kill.tasks}
     assert re.search(rf"Process 'ForkPoolWorker-1' pid:{child} exited with 'signal 9 \(SIGKILL\)'", log)
     assert f"Task {TASK}[{TASK_ID}] received" in log
-    # The kernel's log alone names no task; whatever names one names this.
-    assert kill.task is None or (kill.task.name, kill.task.id) == (TASK, TASK_ID)
+    assert kill.task is not None
+    assert (kill.task.name, kill.task.id) == (TASK, TASK_ID)
+    assert kill.worker is not None
+    assert (kill.worker.name, kill.worker.confidence) == ("ForkPoolWorker-1", "certain")
     assert f"{TASK}[{TASK_ID}] succeeded" not in log
 
 

@@ -1,4 +1,4 @@
-"""Throws damaged snapshots at the reader: every one must give a snapshot or a clear refusal, quickly.
+"""Throws damaged snapshots and logs at the readers: every one must give a result or a clear refusal, quickly.
 
 python tests/benchmarks/fuzz.py [SECONDS]
 """
@@ -9,6 +9,7 @@ import random
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import leakhunt
@@ -17,31 +18,42 @@ _PATIENCE = 5.0
 
 
 def main() -> None:
-    """Damage the dumps of all Pythons for so many seconds; leaves with 1 and keeps the file when one is not handled."""
+    """Damage dumps, then logs, for so many seconds; leaves with 1 and keeps the file when one is not handled."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 60.0
-    seeds = [path.read_bytes() for path in sorted(Path("fixtures/snapshots/pythons").glob("*.bin"))]
+    dumps = sorted(Path("fixtures/snapshots/pythons").glob("*.bin"))
+    logs = [
+        path for path in sorted(Path("fixtures/oom").rglob("*.*")) if path.is_file() and path.suffix != ".py"
+    ]
+    fuzz("snapshots", dumps, lambda path, partial: leakhunt.load(path, allow_partial=partial), seconds / 2)
+    fuzz("logs", logs, lambda path, _: leakhunt.oom_scan([path]), seconds / 2)
+
+
+def fuzz(what: str, files: Sequence[Path], read: Callable[[Path, bool], object], seconds: float) -> None:
+    """Damage files of one kind and read them."""
+    seeds = [path.read_bytes() for path in files]
     seed = time.time_ns()
     chance = random.Random(seed)
     counts = {"read": 0, "refused": 0}
     deadline = time.monotonic() + seconds
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "damaged.bin"
         while time.monotonic() < deadline:
-            path.write_bytes(damaged(chance, chance.choice(seeds), chance.choice(seeds)))
+            number = chance.randrange(len(seeds))
+            path = Path(folder) / files[number].name
+            path.write_bytes(damaged(chance, seeds[number], chance.choice(seeds) or b"?"))
             begun = time.monotonic()
             try:
-                leakhunt.load(path, allow_partial=chance.random() < 0.5)
+                read(path, chance.random() < 0.5)
                 counts["read"] += 1
             except leakhunt.LeakhuntError:
                 counts["refused"] += 1
             except Exception:
-                kept = Path("fuzz-failure.bin")
+                kept = Path(f"fuzz-failure-{path.name}")
                 kept.write_bytes(path.read_bytes())
                 print(f"seed {seed}: kept as {kept}", file=sys.stderr)
                 raise
             if time.monotonic() - begun > _PATIENCE:
-                raise SystemExit(f"seed {seed}: one file took {time.monotonic() - begun:.1f} s")
-    print(f"{counts['read']:,} damaged snapshots read, {counts['refused']:,} refused, none mishandled")
+                raise SystemExit(f"seed {seed}: {path.name} took {time.monotonic() - begun:.1f} s")
+    print(f"{counts['read']:,} damaged {what} read, {counts['refused']:,} refused, none mishandled")
 
 
 def damaged(chance: random.Random, data: bytes, other: bytes) -> bytes:

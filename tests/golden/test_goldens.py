@@ -10,6 +10,7 @@ from leakhunt.version import __version__
 HERE = Path(__file__).parent
 LEAK = ["diff", *celery("callbacks"), "--source", APP, "--top", "3"]
 PYTHONS = "fixtures/snapshots/pythons"
+OOM = "fixtures/oom"
 
 GOLDENS = {
     "diff-callbacks.txt": LEAK,
@@ -22,6 +23,14 @@ GOLDENS = {
     "top-package-cumulative.txt": [
         "top", f"{PYTHONS}/cp314-after.bin", "--group-by", "package", "--cumulative", "--no-default-excludes",
     ],
+    "oom-mixed.txt": ["oom-scan", f"{OOM}/mixed"],
+    "oom-mixed.md": ["oom-scan", f"{OOM}/mixed", "-f", "markdown"],
+    "oom-mixed.json": ["oom-scan", f"{OOM}/mixed", "-f", "json"],
+    "oom-mixed.csv": ["oom-scan", f"{OOM}/mixed", "-f", "csv"],
+    "oom-leak.txt": ["oom-scan", f"{OOM}/celery-leak", "--top", "2"],
+    "oom-storm.txt": ["oom-scan", f"{OOM}/node-storm", "--details", "--all"],
+    "oom-container.txt": ["oom-scan", f"{OOM}/whole-container"],
+    "oom-decoys.txt": ["oom-scan", f"{OOM}/decoys", "--all", "--evidence"],
 }  # fmt: skip
 
 

@@ -18,6 +18,7 @@ GROWING, FLAT, UNSTEADY = "growing", "flat", "unsteady"
 _FLAT = 0.1  # of the largest
 _REGULAR = 0.35  # the middle half of the pauses lies within this part of their median
 _ALIKE = 2.0  # of a few pauses, the longest is at most so many times the shortest
+_STORM_S = 5.0
 _MOST_PAIRED = 200  # sizes that slopes are taken of; all pairs of more cost too much
 _NEVER = datetime.max.replace(tzinfo=timezone.utc)
 
@@ -93,18 +94,34 @@ def _group(kind: str, name: str, members: Sequence[int], kills: Sequence[OomKill
 
 
 def bursts_of(kills: Sequence[OomKill]) -> list[list[OomKill]]:
-    """Put kills, given in the order of time, together where they are of one report or storm of one source."""
+    """Put kills, given in the order of time, together where they are of one report or storm.
+
+    The kills of one report are; so are reports that follow each other within seconds while the machine has no memory. In a
+    control group they may be a task that kills each child that takes it.
+    """
     bursts: list[list[OomKill]] = []
     known: dict[tuple[object, ...], list[OomKill]] = {}
+    storms: dict[str | None, list[OomKill]] = {}
     for kill in kills:
         key = (_source(kill), kill.host, kill.boot_number, kill.episode)
         burst = known.get(key) if kill.episode else None
+        storm = storms.get(kill.host) if kill.scope == "global" and kill.killer == "kernel" else None
+        if burst is None and storm is not None and _moments_apart(storm[-1], kill):
+            burst = storm
         if burst is None:
             burst = []
             bursts.append(burst)
-            known[key] = burst
+        known[key] = burst
+        if kill.scope == "global" and kill.killer == "kernel":
+            storms[kill.host] = burst
         burst.append(kill)
     return bursts
+
+
+def _moments_apart(one: OomKill, other: OomKill) -> bool:
+    if one.when is None or other.when is None:
+        return False
+    return abs((other.when - one.when).total_seconds()) <= _STORM_S
 
 
 def _source(kill: OomKill) -> str:

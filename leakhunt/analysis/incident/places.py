@@ -47,7 +47,7 @@ def place_of(kill: OomKill) -> Place:
     return filled(
         Place(
             host=kill.host,
-            unit=owner.unit if owner.container_id is None else None,
+            unit=owner.unit if owner.container_id is None or owner.runtime == "lxc" else None,
             container_id=owner.container_id,
             pod_uid=owner.pod_uid,
             cgroup=owner.victim,

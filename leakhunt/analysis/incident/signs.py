@@ -110,7 +110,10 @@ class _Pool:
         self._told[at][sign.program] = sign.when.timestamp() if sign.when is not None else None
 
     def _has_told(self, at: int, sign: Sign) -> bool:
-        """Tell whether a runtime has told of this kill at another time: then this is another kill."""
+        """Tell whether the same program has told of this kill at another time or unit: then this is another kill."""
+        unit = self.kills[at].place.unit
+        if sign.program == "systemd" and at in self._told and None not in {unit, sign.place.unit}:
+            return unit != sign.place.unit and "systemd" in self._told[at]
         before = self._told[at].get(sign.program) if sign.program in _RUNTIMES and at in self._told else None
         return (
             before is not None

@@ -35,7 +35,7 @@ _LONG = {
     b"/oom": (b"/tasks/oom",),
     b"(OOM)": (b"pressure (OOM)",),
     b"TaskOOM": (b"TaskOOM event",),
-    b"VmRSS": (b", VmRSS",),
+    b"VmRSS": (b", VmRSS", b"VmRSS: "),
 }
 _NEAR = 14  # bytes
 _MOST_MISSES = 100  # at a stretch

@@ -8,6 +8,7 @@ from signs_tools import AT, ID, WRAPPINGS, signs_in
 
 from leakhunt.model.evidence import Place
 from leakhunt.model.incident import Sign
+from leakhunt.readers.signs import search
 
 MIB = 1 << 20
 SCOPE = "/user.slice/user-1000.slice/user@1000.service/app.slice/app-code-8920.scope"
@@ -342,6 +343,14 @@ def test_android_speaks_with_and_without_a_name(line: str) -> None:
     (sign,) = signs_in(f"{line}\n".encode())
     assert (sign.pid, sign.comm) == (4711, "com.example.feed")
     assert sign.kind in {"killed", "oom"}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_long_words_wake_for_every_wording(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A compiled search looks for longer words; one of them is in whatever a wording knows, with its program's name."""
+    monkeypatch.setattr(search, "fast", object())
+    data = wrapped("syslog", CASES[name])
+    assert any(word in data for word in search.Search("text").wakes)
 
 
 def test_talos_kills_a_control_group() -> None:
