@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from leakhunt.analysis.incident.choose import Choice
 from leakhunt.analysis.incident.counted import shortfall, unseen
+from leakhunt.analysis.incident.covered import undated, with_silence
 from leakhunt.analysis.incident.groups import group
 from leakhunt.analysis.incident.loops import loops_of
 from leakhunt.analysis.incident.pairs import WINDOW_S
@@ -259,10 +260,11 @@ def result_of(
         collected.of(TaskAgain),
         window_s=settings.window_s,
     )
-    kills = tuple(kill for kill in story.kills if choice.takes(kill))
+    sources = tuple(collected.of(SourceSummary))
+    kills = tuple(kill for kill in with_silence(story.kills, sources) if choice.takes(kill))
     not_kills = [one for one in (*collected.of(NotAKill), *story.not_kills) if choice.takes_time(one.when)]
     return OomResult(
-        sources=tuple(collected.of(SourceSummary)),
+        sources=sources,
         kills=kills,
         incomplete=tuple(one for one in collected.of(IncompleteReport) if choice.takes_time(one.when)),
         groups=group(kills),
@@ -276,6 +278,11 @@ def result_of(
         unseen=unseen(counters, story.kills, booted),
         hidden=len(story.kills) - len(kills),
         filtered=choice.words,
-        warnings=(*collected.warnings, *story.warnings, *shortfall(counters, story.kills, booted)),
+        warnings=(
+            *collected.warnings,
+            *story.warnings,
+            *undated(kills),
+            *shortfall(counters, story.kills, booted),
+        ),
         skipped=tuple(collected.of(Skipped)),
     )

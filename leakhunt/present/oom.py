@@ -139,7 +139,8 @@ def _facts(result: OomResult, *, everything: bool) -> Iterator[str]:
         yield f"Looked at {', '.join(used)}."
     yield from (f"Not readable: {source.name}: {source.why}." for source in result.live if not source.used)
     if result.filtered:
-        yield f"Shown (times in UTC): {', '.join(result.filtered)}; {count_of(result.hidden, 'kill')} left out."
+        hidden = f"; {count_of(result.hidden, 'kill')} left out" if result.hidden else ""
+        yield f"Shown (times in UTC): {', '.join(result.filtered)}{hidden}."
     if result.incomplete:
         reports = count_of(len(result.incomplete), "report")
         yield f"{reports} without a kill line: the log is cut there, or nobody was killed."

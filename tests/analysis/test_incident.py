@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 
 from leakhunt.analysis.incident.choose import Choice
 from leakhunt.analysis.incident.counted import shortfall
+from leakhunt.analysis.incident.covered import undated, with_silence
 from leakhunt.analysis.incident.groups import bursts_of, group
 from leakhunt.analysis.incident.loops import loops_of, ran_twice
 from leakhunt.analysis.incident.places import kinship
 from leakhunt.analysis.incident.story import Story, join
 from leakhunt.model.evidence import Evidence, Place
 from leakhunt.model.incident import Counter, InFlight, Sign, TaskAgain, WorkerDeath
-from leakhunt.model.oom import MemoryLimit, OomKill, Owner
+from leakhunt.model.oom import MemoryLimit, OomKill, Owner, SourceSummary
 
 START = datetime(2026, 11, 21, 3, 10, 42, tzinfo=timezone.utc)
 ID = "3f2a" * 16
@@ -420,3 +421,26 @@ def test_the_owner_s_names_reach_kills_at_other_times() -> None:
     ).kills
     assert {one.place.container for one in found} == {"worker"}
     assert replace(found[0], evidence=()).comm == "celery"
+
+
+def summary(first: float, last: float, *, kernel: bool) -> SourceSummary:
+    """Return what a source held that covers some time; a kernel's has seconds since boot."""
+    return SourceSummary(
+        "logs/kern.log", "text", 9, 900, at(first), at(last), 0, (at(-100),) if kernel else ()
+    )
+
+
+def test_a_silent_kernel_log_speaks_against_a_bare_sigkill() -> None:
+    """Where a kernel's log covers the time and tells of nothing, that is said; elsewhere, and of other kills, it is not."""
+    bare = told(deaths=(death(),)).kills[0]
+    (noted,) = with_silence([bare], [summary(-60, 60, kernel=True)])
+    assert "kern.log covers that time" in noted.notes[0]
+    for source in (summary(-60, 60, kernel=False), summary(5, 60, kernel=True)):
+        assert list(with_silence([bare], [source])) == [bare]
+    assert list(with_silence([kill()], [summary(-60, 60, kernel=True)])) == [kill()]
+
+
+def test_kills_without_a_date_say_what_would_date_them() -> None:
+    """Seconds since boot need the boot's time; a kill with a date, or without any stamp, needs nothing said."""
+    assert "--boot-time" in next(undated([kill(None, monotonic=5.0)]))
+    assert list(undated([kill(), kill(None)])) == []
