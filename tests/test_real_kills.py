@@ -179,7 +179,7 @@ def test_the_kill_of_a_real_pool_child_is_found(kernel_log: KernelLog, tmp_path:
     worker = [sys.executable, "-m", "celery", "-A", "shop_oom", "worker", "-c", "1", "-l", "INFO"]
     worker += ["-n", "celery@worker-1", "--without-gossip", "--without-mingle", "--without-heartbeat"]
     with memory_cgroup(256 * MIB) as group, started(group.entered(*worker), tmp_path) as process:
-        log = "".join(lines_until(process, " exited with "))
+        log = "".join(lines_until(process, "WorkerLostError("))  # its job number names the task
         child = int((tmp_path / "pid").read_text(encoding="utf-8"))
         (tmp_path / "kmsg.txt").write_bytes(kernel_log.records_until(b"Killed process %d (" % child))
         assert process.poll() is None
