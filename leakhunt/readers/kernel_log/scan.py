@@ -18,6 +18,7 @@ from leakhunt.readers.kernel_log.listener import Heard, Listener, Listeners, Rea
 from leakhunt.readers.kernel_log.times import Clock
 from leakhunt.readers.markers import Markers
 
+_LONG = 9  # bytes
 Event = Union[Found, Heard, SourceSummary]
 
 
@@ -100,7 +101,7 @@ class _Gate:
     def __init__(self, sleepers: Sequence[_Sleeper]) -> None:
         self._sleepers = sleepers
         self._none = (False,) * len(sleepers)
-        self._known: dict[tuple[bytes, ...], Markers] = {}
+        self._known: dict[tuple[bytes, ...], tuple[Markers, ...]] = {}
 
     def opens_for(self, data: bytes) -> Sequence[bool]:
         """Tell who is to read a buffer: who is awake, and whose word it holds."""
@@ -111,10 +112,19 @@ class _Gate:
         return [word is None or self._hold(word, data) for word in wakes]
 
     def _hold(self, words: tuple[bytes, ...], data: bytes) -> bool:
-        markers = self._known.get(words)
-        if markers is None:
-            markers = self._known[words] = Markers(dict.fromkeys(words))
-        return markers.first(data, 0, len(data)) >= 0
+        searches = self._known.get(words)
+        if searches is None:
+            searches = self._known[words] = tuple(map(Markers, _by_length(words)))
+        return any(search.first(data, 0, len(data)) >= 0 for search in searches)
+
+
+def _by_length(words: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """Yield short words and long ones: one short word slows a search for long ones down by half."""
+    distinct = dict.fromkeys(words)
+    yield from filter(
+        None,
+        ([word for word in distinct if len(word) < _LONG], [word for word in distinct if len(word) >= _LONG]),
+    )
 
 
 def _fetched(kernel: KernelReader, others: Iterable[Listener]) -> Iterator[Event]:
