@@ -158,7 +158,8 @@ def _stamped(text: str, seconds: float) -> str:
 def run(command: list[str]) -> Cost:
     """Run a program to its end and return what the system says it took."""
     begun = time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    # Elsewhere than here, where the checkout would be found instead of what is installed.
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tempfile.gettempdir()) as process:
         lines = sum(1 for _ in process.stdout) if process.stdout else 0
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
