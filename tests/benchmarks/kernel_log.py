@@ -25,7 +25,10 @@ from typing import NamedTuple
 from leakhunt.readers.compiled import fast
 
 _CORE = """
+import gc
 import sys
+
+gc.disable()  # as the command does
 from leakhunt.model.oom import OomKill
 from leakhunt.readers.oom_inputs import gather
 from leakhunt.readers.oom_reading import read
