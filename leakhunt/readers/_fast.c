@@ -16,6 +16,7 @@
 typedef unsigned char byte;
 
 extern PyType_Spec leakhunt_markers_spec; /* in _fast_markers.c */
+PyObject *leakhunt_count_lines(PyObject *module, PyObject *args); /* likewise */
 
 static uint32_t
 little_endian(const byte *at)
@@ -514,9 +515,13 @@ add_types(PyObject *module)
     return add_type(module, &Runs_spec, "Runs") || add_type(module, &leakhunt_markers_spec, "Markers") ? -1 : 0;
 }
 
+static PyMethodDef module_methods[] = {
+    {"count_lines", leakhunt_count_lines, METH_VARARGS, "Count the newlines between two places."},
+    {NULL, NULL, 0, NULL},
+};
 static PyModuleDef_Slot module_slots[] = {{Py_mod_exec, add_types}, {0, NULL}};
 static PyModuleDef module = {
-    PyModuleDef_HEAD_INIT, "leakhunt.readers._fast", "The hot parts of reading.", 0, NULL, module_slots,
+    PyModuleDef_HEAD_INIT, "leakhunt.readers._fast", "The hot parts of reading.", 0, module_methods, module_slots,
     NULL, NULL, NULL,
 };
 

@@ -1,13 +1,25 @@
-"""Where the first of several byte strings stands."""
+"""Where the first of several byte strings stands, and how many lines lie before it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from leakhunt.readers.compiled import fast
 
 _STRETCH = 1 << 18  # stays in the processor's cache while several markers are searched
+
+
+def count_lines(data: bytes, start: int, end: int) -> int:
+    """Count the newlines between two places."""
+    return _count(data, start, end)
+
+
+def _count_plainly(data: bytes, start: int, end: int) -> int:
+    return data.count(b"\n", max(start, 0), end) if end > 0 else 0
+
+
+_count: Callable[[bytes, int, int], int] = _count_plainly if fast is None else fast.count_lines
 
 
 class _Finder(Protocol):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from leakhunt.readers import markers
 from leakhunt.readers.compiled import fast
-from leakhunt.readers.markers import Markers
+from leakhunt.readers.markers import Markers, count_lines
 
 TEXT = st.lists(
     st.sampled_from([b"a", b"b", b"ab", b"Killed ", b"process ", b"\0", b"\xff"]), max_size=60
@@ -79,3 +79,11 @@ def test_many_near_misses_cost_no_more_than_their_bytes() -> None:
     """Text that is full of almost all of a marker is searched in a time like any other's."""
     data = b"Killed process" * 200_000
     assert Markers((b"Killed process ", b"Killed processed")).first(data, 0, len(data)) == -1
+
+
+@given(st.binary(max_size=80), st.integers(0, 3000), st.integers(-5, 4000), st.integers(-5, 4000))
+def test_lines_are_counted_as_bytes_are(piece: bytes, times: int, start: int, end: int) -> None:
+    """Between any two places there are as many newlines as ``bytes.count`` finds."""
+    data = piece * (times // (len(piece) + 1)) + b"\n" * (times % 300) + piece
+    expected = data[max(start, 0) : max(end, 0)].count(b"\n") if start < end else 0
+    assert count_lines(data, start, end) == expected

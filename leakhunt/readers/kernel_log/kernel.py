@@ -10,7 +10,7 @@ from leakhunt.readers.kernel_log.grammar import LATE_WORDS, WORDS, parse
 from leakhunt.readers.kernel_log.lines import Group, Kill, Line, Lost, Reaped
 from leakhunt.readers.kernel_log.listener import Reading
 from leakhunt.readers.kernel_log.stamps import Stamp
-from leakhunt.readers.markers import Markers
+from leakhunt.readers.markers import Markers, count_lines
 
 _LOOK_BACK = 6  # lines in front of a marker that may say more of it
 _QUIET = 8  # lines after which a finished report is over
@@ -105,7 +105,7 @@ class KernelReader:
                 self._unseen += end
                 if self._unseen >= _SAMPLED:
                     self._sample(data, start)
-            self._line += data.count(b"\n", at, start)
+            self._line += count_lines(data, at, start)
             at = start
             if hit >= 0:
                 self._wake(_LOOK_BACK + 1)
@@ -120,7 +120,7 @@ class KernelReader:
     def pass_by(self, data: bytes, first_line: int) -> int:
         """Take whole lines without any of its words; see :meth:`read`."""
         self._grow(len(data))
-        self._line = first_line - 1 + data.count(b"\n")
+        self._line = first_line - 1 + count_lines(data, 0, len(data))
         self._unseen += len(data)
         if self._unseen >= _SAMPLED:
             self._sample(data, len(data))
