@@ -135,7 +135,7 @@ def _expanded(names: Iterable[str]) -> Iterator[str]:
             continue
         found = sorted(glob.glob(name, recursive=True))
         if not found:
-            raise LeakhuntError(f"{name}: no file is called so", "see what there is: ls")
+            raise LeakhuntError(f"{name}: no such file", "see what there is: ls")
         yield from found
 
 
@@ -153,7 +153,9 @@ class _Gatherer:
     def take(self, name: str) -> None:
         """Take what the user named."""
         if name == "-":
-            self._keep(Part("standard input", self._evidence(name).open))
+            self._take_standard_input(
+                Part("standard input", self._evidence(name).open, datetime.now(timezone.utc))
+            )
             return
         if os.path.isdir(name):
             walked = walk(name)
@@ -176,6 +178,17 @@ class _Gatherer:
             for together in _alike([self._parts[name] for name in names]):
                 names_here = tuple(part.name for part in together)
                 yield Input(name_of_set(names_here), tuple(together), self._places[together[-1].name])
+
+    def _take_standard_input(self, part: Part) -> None:
+        """Take what is piped in: a log, or an archive of logs."""
+        head, _packed, fault = _opening(part, HEAD)
+        why = why_not_text(head, named=True) if head or not fault else fault
+        if is_archive(head):
+            self._take_archive(part)
+        elif why:
+            self.skipped.append(Skipped(part.name, why))
+        else:
+            self._keep(part)
 
     def _take_found(self, found: Found) -> None:
         """Take a file from a folder; what is wrong with it is no reason to stop."""

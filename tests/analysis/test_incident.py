@@ -18,6 +18,8 @@ from leakhunt.analysis.incident.story import Story, join
 from leakhunt.model.evidence import Evidence, Place
 from leakhunt.model.incident import Counter, InFlight, Sign, TaskAgain, WorkerDeath
 from leakhunt.model.oom import MemoryLimit, OomKill, Owner, SourceSummary
+from leakhunt.model.verdict import OomResult
+from leakhunt.present.oom import oom_report
 
 START = datetime(2026, 11, 21, 3, 10, 42, tzinfo=timezone.utc)
 ID = "3f2a" * 16
@@ -444,3 +446,15 @@ def test_kills_without_a_date_say_what_would_date_them() -> None:
     """Seconds since boot need the boot's time; a kill with a date, or without any stamp, needs nothing said."""
     assert "--boot-time" in next(undated([kill(None, monotonic=5.0)]))
     assert list(undated([kill(), kill(None)])) == []
+
+
+def test_kills_that_only_the_kernel_s_count_tells_of_are_the_answer() -> None:
+    """Where no line can be read, the first line is no all-clear."""
+    headline = oom_report(OomResult((), (), unseen=51)).headline
+    assert headline.startswith("51 OOM kills since boot by the kernel's count")
+
+
+def test_a_second_copy_of_a_worker_s_log_tells_nothing_new() -> None:
+    """The same deaths out of two files are told once."""
+    copy = replace(death(), evidence=(Evidence("copy/celery.log", 37, "Process exited"),))
+    assert len(told(deaths=(death(), copy)).kills) == 1

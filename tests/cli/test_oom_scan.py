@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import subprocess
 import sys
+import zipfile
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -143,6 +145,22 @@ def test_the_same_story_comes_from_standard_input(run: Run) -> None:
     assert (kill["pid"], kill["anon_rss"], kill["host"], kill["when"]) == (
         4242, 204_800 << 10, "node-7", "2026-11-21T03:10:42Z",
     )  # fmt: skip
+
+
+def test_an_archive_comes_through_a_pipe_as_well(run: Run) -> None:
+    """A zip file on standard input gives the story of the folder in it, not an all-clear."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for path in sorted((ROOT / OOM / "docker").iterdir()):
+            archive.write(path, f"docker/{path.name}")
+    result = run(["oom-scan", "-", "-f", "ndjson"], stdin=packed.getvalue())
+    assert len(result.out.splitlines()) == 2
+
+
+def test_a_log_without_a_year_through_a_pipe_has_one(run: Run) -> None:
+    """What is piped in was written by now, so the year of its stamps is known."""
+    line = KILL.format(pid=1, comm="celery").replace("2026-11-21T03:10:42+00:00", "Nov 21 03:10:42")
+    assert json.loads(run(["oom-scan", "-", "-f", "ndjson"], stdin=line.encode()).out)["when"] is not None
 
 
 def test_csv_has_a_row_for_each_kill(run: Run) -> None:

@@ -485,3 +485,20 @@ def test_a_path_names_its_owner(path: str, expected: dict[str, object]) -> None:
     assert owner is not None
     assert {name: getattr(owner, name) for name in expected} == expected
     assert (owner.limited, owner.victim) == ("/limited", path)
+
+
+def test_a_clock_that_drifts_for_weeks_leads_nobody_astray() -> None:
+    """The kernel's clock may fall behind by minutes in a month: the line's own stamp says when."""
+    lines = []
+    for hour in range(24 * 28):
+        day, rest = divmod(hour, 24)
+        lines.append(
+            f"2026-11-{1 + day:02d}T{rest:02d}:00:00+00:00 h kernel: [{hour * 3599.6:.6f}] eth0: link up"
+        )
+    lines.append(
+        f"2026-11-29T00:00:00+00:00 h kernel: [{24 * 28 * 3599.6:.6f}] Out of memory: Killed process 12 (celery) "
+        "total-vm:9kB, anon-rss:9kB, file-rss:9kB, shmem-rss:0kB, UID:0 pgtables:5kB oom_score_adj:0"
+    )
+    (kill,) = [event for event in scan(["\n".join(lines).encode()], "log") if isinstance(event, OomKill)]
+    assert kill.when is not None
+    assert abs((kill.when - datetime(2026, 11, 29, tzinfo=timezone.utc)).total_seconds()) <= 1
