@@ -9,6 +9,7 @@ from leakhunt.errors import LeakhuntError
 from leakhunt.units import parse_duration
 
 UTC = timezone.utc
+NEVER = datetime.max.replace(tzinfo=UTC)  # sorts what has no time behind all that has
 _OFFSET = re.compile(r"(?:UTC|GMT)?([+-])(\d{1,2})(?::?([0-5]\d))?")
 _AGO = re.compile(r"-?\s*(\S.{0,30}?)(?:\s+ago)?")
 _MOMENT = re.compile(

@@ -24,6 +24,7 @@ from leakhunt.model.incident import Counter, Sign, TaskAgain, WorkerDeath
 from leakhunt.model.oom import IncompleteReport, Loss, NotAKill, OomKill, SourceSummary
 from leakhunt.model.snapshot import Skipped
 from leakhunt.model.verdict import LiveSource, OomResult, RanTwice
+from leakhunt.moments import NEVER
 from leakhunt.readers.kernel_log.merge import merge
 from leakhunt.readers.kernel_log.scan import Options
 from leakhunt.readers.live import boot_time, read_machine
@@ -45,7 +46,6 @@ _FOREMOST = ("illed process ", "oom-kill:", "invoked oom-killer")
 _LOSES = frozenset({"sigkill", "oom", "vanished"})
 _MOST_SOUGHT = 200
 _SHORTEST_ID = 16
-_NEVER = datetime.max.replace(tzinfo=timezone.utc)
 
 
 @dataclass(frozen=True)
@@ -270,7 +270,7 @@ def result_of(
         groups=group(kills),
         loops=loops_of(kills, deaths),
         twice=tuple(_of_shown(story.twice, kills)) if choice.words else story.twice,
-        not_kills=tuple(sorted(not_kills, key=lambda one: one.when or _NEVER)),
+        not_kills=tuple(sorted(not_kills, key=lambda one: one.when or NEVER)),
         losses=tuple(collected.of(Loss)),
         counters=tuple(counters),
         live=tuple(collected.of(LiveSource)),

@@ -7,12 +7,13 @@ from typing import Any
 
 import click
 
-from leakhunt.analysis.incident.choose import CONFIDENCES, Choice
+from leakhunt.analysis.incident.choose import Choice
 from leakhunt.analysis.incident.pairs import WINDOW_S
 from leakhunt.api import oom as api
 from leakhunt.cli.loading import reading
-from leakhunt.cli.options import Duration, Zone, output, stacked
+from leakhunt.cli.options import Duration, Zone, output, stacked, top
 from leakhunt.cli.output import Destination
+from leakhunt.model.oom import CONFIDENCES
 from leakhunt.moments import parse_moment
 from leakhunt.present.oom import oom_report
 from leakhunt.present.oom_document import document, kill_document
@@ -75,16 +76,7 @@ def _choosing(function: Any) -> Any:  # noqa: ANN401 - a decorator as click has 
 def _showing(function: Any) -> Any:  # noqa: ANN401 - likewise
     """Add the options that say how much is told."""
     return stacked(
-        click.option(
-            "-n",
-            "--top",
-            "limit",
-            type=click.IntRange(min=0),
-            default=10,
-            show_default=True,
-            metavar="N",
-            help="List the newest N kills; 0 lists all.",
-        ),
+        top("List the newest N kills; 0 lists all."),
         click.option("--details", is_flag=True, help="Show the parts of each kernel report."),
         click.option("--evidence", is_flag=True, help="Show the lines themselves, with file and number."),
         click.option(

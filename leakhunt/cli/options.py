@@ -91,6 +91,20 @@ def stacked(*decorators: Callable[[Function], Function]) -> Callable[[Function],
     return decorate
 
 
+def top(text: str) -> Callable[[Function], Function]:
+    """Return the option that says how much is listed; ``text`` is its help."""
+    return click.option(
+        "-n",
+        "--top",
+        "limit",
+        type=click.IntRange(min=0),
+        default=10,
+        show_default=True,
+        metavar="N",
+        help=text,
+    )
+
+
 def selection(sorts: Sequence[str]) -> Callable[[Function], Function]:
     """Return the options that choose and gather rows."""
     return stacked(
@@ -108,16 +122,7 @@ def selection(sorts: Sequence[str]) -> Callable[[Function], Function]:
             help="Count a block at every place on its stack, once for each place however often it recurs there "
             "(tracemalloc counts it once per recurrence, and so passes 100 %).",
         ),
-        click.option(
-            "-n",
-            "--top",
-            "limit",
-            type=click.IntRange(min=0),
-            default=10,
-            show_default=True,
-            metavar="N",
-            help="List N rows; 0 lists all.",
-        ),
+        top("List N rows; 0 lists all."),
         click.option(
             "--sort",
             type=click.Choice(list(sorts)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 
@@ -37,3 +37,8 @@ class Place:
     pod_uid: str | None = None
     node: str | None = None
     cgroup: str | None = None
+
+    def filled(self, other: Place) -> Place:
+        """Return this place with what it does not say taken from another."""
+        gaps = [name for name, value in vars(self).items() if not value and getattr(other, name)]
+        return replace(self, **{name: getattr(other, name) for name in gaps}) if gaps else self

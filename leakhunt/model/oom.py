@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from leakhunt.model.evidence import Evidence, Place
 
+CONFIDENCES = ("confirmed", "probable", "possible")  # the surest first
+
 
 class Process(NamedTuple):
     """A process that a report names; ``score`` is its badness where the kernel printed it."""

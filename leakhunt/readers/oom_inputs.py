@@ -203,7 +203,7 @@ class _Gatherer:
     ) -> None:
         if identity in self._files and identity[1]:  # another name of it may tell more of its place
             known = self._files[identity]
-            self._places[known] = _both(self._places[known], place_of_path(name))
+            self._places[known] = self._places[known].filled(place_of_path(name))
             return
         when = _utc(modified)
         part = Part(name, evidence.open, when)
@@ -270,11 +270,6 @@ def _opening(part: Part, size: int) -> tuple[bytes, bool, str]:
         return head[:size], bool(stream.compression), stream.fault
     finally:
         stream.close()
-
-
-def _both(one: Place, other: Place) -> Place:
-    """Put together what two names of one file tell."""
-    return Place(**{name: value or getattr(other, name) for name, value in vars(one).items()})
 
 
 def _utc(seconds: float) -> datetime | None:

@@ -9,10 +9,8 @@ from fnmatch import fnmatchcase
 
 from leakhunt.analysis.incident.places import host_of, place_of
 from leakhunt.model.evidence import Place
-from leakhunt.model.oom import OomKill
+from leakhunt.model.oom import CONFIDENCES, OomKill
 from leakhunt.moments import format_moment
-
-CONFIDENCES = ("confirmed", "probable", "possible")
 
 
 @dataclass(frozen=True)

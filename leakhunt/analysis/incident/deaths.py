@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from leakhunt.analysis.incident.evidence import with_more
 from leakhunt.analysis.incident.pairs import KILLED, PROMPT_S, UNKNOWN, WINDOW_S, Pair, pairs_of
-from leakhunt.analysis.incident.places import filled, in_container
+from leakhunt.analysis.incident.places import in_container
 from leakhunt.analysis.incident.zones import zone_hint
 from leakhunt.model.evidence import Evidence
 from leakhunt.model.incident import WorkerDeath
@@ -101,22 +101,22 @@ class _Wholes:
     """What each kill is a part of: the group that was killed as a whole, or nothing but itself."""
 
     def __init__(self, kills: Sequence[OomKill]) -> None:
-        self._groups: dict[tuple[str, int, str], list[int]] = defaultdict(list)
-        self._first: dict[int, int] = {}
+        groups: dict[tuple[str, int, str], list[int]] = defaultdict(list)
+        self._members: dict[int, list[int]] = {}
         for at, kill in enumerate(kills):
             if kill.group is not None:
                 source = kill.evidence[0].source if kill.evidence else ""
-                members = self._groups[kill.group, kill.episode, source]
+                members = groups[kill.group, kill.episode, source]
                 members.append(at)
-                self._first[at] = members[0]
+                self._members[at] = members
 
     def __getitem__(self, at: int) -> int:
         """Return the first kill of the same group."""
-        return self._first.get(at, at)
+        return self.all_of(at)[0]
 
     def all_of(self, at: int) -> Sequence[int]:
         """Return all kills of the same group."""
-        return next((members for members in self._groups.values() if at in members), (at,))
+        return self._members.get(at, (at,))
 
 
 def _with(kill: OomKill, death: WorkerDeath, pair: Pair, *, alone: bool) -> OomKill:
@@ -133,7 +133,7 @@ def _with(kill: OomKill, death: WorkerDeath, pair: Pair, *, alone: bool) -> OomK
         kill,
         worker=_worker(death, confidence, pair.matched, whole=death.cause == "vanished" and not ended),
         task=_task(death, all_lost=not ended),
-        place=filled(kill.place, death.place),
+        place=kill.place.filled(death.place),
         notes=(*kill.notes, *_notes(death, pair, ended=ended)),
         confidence="probable" if kill.confidence == "possible" and death.cause == "oom" else kill.confidence,
         evidence=with_more(kill.evidence, _evidence(death)),

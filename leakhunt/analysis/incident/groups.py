@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import datetime
 from itertools import combinations
 from statistics import median
 
@@ -13,6 +13,7 @@ from leakhunt.analysis.incident.places import in_container, place_of
 from leakhunt.model.evidence import Place
 from leakhunt.model.oom import OomKill
 from leakhunt.model.verdict import KillGroup
+from leakhunt.moments import NEVER
 
 GROWING, FLAT, UNSTEADY = "growing", "flat", "unsteady"
 _FLAT = 0.1  # of the largest
@@ -20,7 +21,6 @@ _REGULAR = 0.35  # the middle half of the pauses lies within this part of their 
 _ALIKE = 2.0  # of a few pauses, the longest is at most so many times the shortest
 _STORM_S = 5.0
 _MOST_PAIRED = 200  # sizes that slopes are taken of; all pairs of more cost too much
-_NEVER = datetime.max.replace(tzinfo=timezone.utc)
 
 
 def group(kills: Sequence[OomKill]) -> tuple[KillGroup, ...]:
@@ -61,7 +61,7 @@ def _owner(kill: OomKill) -> tuple[str, str, str]:
 
 
 def _group(kind: str, name: str, members: Sequence[int], kills: Sequence[OomKill]) -> KillGroup:
-    members = sorted(members, key=lambda at: (kills[at].when or _NEVER, at))
+    members = sorted(members, key=lambda at: (kills[at].when or NEVER, at))
     bursts = bursts_of([kills[at] for at in members])
     sizes: list[tuple[datetime | None, int]] = []
     tasks: Counter[str] = Counter()

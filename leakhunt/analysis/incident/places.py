@@ -15,7 +15,6 @@ IDENTITY, POD, HOST = (
     2,
     1,
 )  # the same container or unit; the same pod, in which there may be others; the same machine
-_NOWHERE = Place()
 
 
 class Kinship(NamedTuple):
@@ -43,26 +42,14 @@ def place_of(kill: OomKill) -> Place:
     """Return where a process was killed: what its control group says, filled up by what other sources call it."""
     owner, place = kill.cgroup, kill.place
     if owner is None:
-        return filled(place, Place(host=kill.host))
-    return filled(
-        Place(
-            host=kill.host,
-            unit=owner.unit if owner.container_id is None or owner.runtime == "lxc" else None,
-            container_id=owner.container_id,
-            pod_uid=owner.pod_uid,
-            cgroup=owner.victim,
-        ),
-        place,
-    )
-
-
-def filled(one: Place, other: Place) -> Place:
-    """Return a place with what it does not say taken from another."""
-    if other == _NOWHERE:
-        return one
+        return place.filled(Place(host=kill.host))
     return Place(
-        **{name: mine if mine is not None else getattr(other, name) for name, mine in vars(one).items()}
-    )
+        host=kill.host,
+        unit=owner.unit if owner.container_id is None or owner.runtime == "lxc" else None,
+        container_id=owner.container_id,
+        pod_uid=owner.pod_uid,
+        cgroup=owner.victim,
+    ).filled(place)
 
 
 def in_container(place: Place) -> bool:

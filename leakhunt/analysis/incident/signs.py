@@ -8,10 +8,10 @@ from dataclasses import replace
 
 from leakhunt.analysis.incident.candidates import Candidates
 from leakhunt.analysis.incident.evidence import with_more
-from leakhunt.analysis.incident.places import HOST, filled, identified, in_container, kinship, place_of
+from leakhunt.analysis.incident.places import HOST, identified, in_container, kinship, place_of
 from leakhunt.model.evidence import Place
 from leakhunt.model.incident import Sign
-from leakhunt.model.oom import MemoryLimit, NotAKill, OomKill, Process
+from leakhunt.model.oom import CONFIDENCES, MemoryLimit, NotAKill, OomKill, Process
 from leakhunt.units import format_size
 
 _BEFORE_S = 5.0  # a clock of whole seconds, or another program's
@@ -26,7 +26,6 @@ _CONFIDENCE = {"killed": "probable", "oom": "probable", "sigkill": "possible"}
 _WATCH_THE_MACHINE = frozenset({"earlyoom", "nohang", "lmkd", "lowmemorykiller"})
 _RUNTIMES = frozenset({"docker", "containerd", "podman", "crio"})  # each tells once of each death
 _REPEATERS = frozenset({"node-problem-detector"})  # tell again of old kills when they start anew
-_RANK = {"confirmed": 0, "probable": 1, "possible": 2}
 
 
 def join_signs(
@@ -96,7 +95,6 @@ class _Pool:
         if _another_killer(kill, sign):
             if not (_same_pid(kill, sign) and -distance <= _TWO_KILLERS_S):
                 return False
-            sign = replace(sign, text="", evidence=sign.evidence)
             kill = replace(kill, notes=(*kill.notes, f"{sign.killer} had chosen it, too"))
         elif not (sure or sign.killer == "kernel"):
             return False
@@ -136,7 +134,7 @@ class _Names:
             place = sign.place
             for key in filter(None, (place.container_id and place.container_id[:12], place.pod_uid)):
                 names = Place(container=place.container if key != place.pod_uid else None, pod=place.pod)
-                self._known[key] = filled(self._known.get(key, Place()), names)
+                self._known[key] = self._known.get(key, Place()).filled(names)
 
     def give(self, kill: OomKill) -> OomKill:
         """Return a kill with the names that its container's and its pod's id have."""
@@ -145,14 +143,14 @@ class _Names:
         where, place = place_of(kill), kill.place
         for key in filter(None, (where.container_id and where.container_id[:12], where.pod_uid)):
             if key in self._known:
-                place = filled(place, self._known[key])
+                place = place.filled(self._known[key])
         return kill if place is kill.place else replace(kill, place=place)
 
 
 def _order(sign: Sign) -> tuple[int, float]:
     """Surer words first, so that a bare exit code finds the kill that they made."""
     time = sign.when.timestamp() if sign.when else float("inf")
-    return _RANK[_CONFIDENCE[sign.kind]], time
+    return CONFIDENCES.index(_CONFIDENCE[sign.kind]), time
 
 
 def _span(sign: Sign) -> tuple[float, float] | None:
@@ -212,7 +210,7 @@ def _another_killer(kill: OomKill, sign: Sign) -> bool:
 def _with(kill: OomKill, sign: Sign) -> OomKill:
     """Add what a sign says to a kill."""
     memory = kill.memory or (MemoryLimit(limit=sign.limit) if sign.limit is not None else None)
-    surer = min(kill.confidence, _CONFIDENCE[sign.kind], key=_RANK.__getitem__)
+    surer = min(kill.confidence, _CONFIDENCE[sign.kind], key=CONFIDENCES.index)
     timed = kill if kill.when is not None else sign
     return replace(
         kill,
@@ -222,7 +220,7 @@ def _with(kill: OomKill, sign: Sign) -> OomKill:
         comm=kill.comm or sign.comm,
         killer=sign.killer if kill.killer == "unknown" and sign.killer else kill.killer,
         confidence=surer,
-        place=filled(kill.place, sign.place),
+        place=kill.place.filled(sign.place),
         memory=memory,
         at_least=kill.at_least or (sign.at_least and kill.confidence != "confirmed"),
         evidence=with_more(kill.evidence, (sign.evidence,)),

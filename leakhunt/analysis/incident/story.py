@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from typing import TypeVar
 
 from leakhunt.analysis.incident.deaths import join_deaths
@@ -14,12 +13,12 @@ from leakhunt.analysis.incident.signs import join_signs
 from leakhunt.model.incident import Sign, TaskAgain, WorkerDeath
 from leakhunt.model.oom import NotAKill, OomKill
 from leakhunt.model.verdict import RanTwice
+from leakhunt.moments import NEVER
 
 _Told = TypeVar("_Told")
 _QUOTED = (
     "the kernel's line stands in another program's: when it was written there says little of when it happened"
 )
-_NEVER = datetime.max.replace(tzinfo=timezone.utc)
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ def join(
     """
     told, not_signs = join_signs([_quoted(kill) for kill in kills], _once(signs, _sign_key))
     joined, not_deaths, warnings = join_deaths(told, _once(deaths, _death_key), window_s=window_s)
-    ordered = sorted(joined, key=lambda kill: kill.when or _NEVER)
+    ordered = sorted(joined, key=lambda kill: kill.when or NEVER)
     return Story(tuple(ordered), (*not_signs, *not_deaths), ran_twice(again), warnings)
 
 

@@ -15,7 +15,6 @@ from leakhunt.readers.signs.values import bytes_of, container_id_of, time_of
 _FIELD = re.compile(r"( {0,12})([A-Z][\w /-]{1,40}):(?:\s{1,40}(\S.{0,2000}))?\s{0,80}")
 _CONTAINER = re.compile(r"  ([a-z0-9][a-z0-9-]{0,62}):\s{0,80}")
 _MEMORY = re.compile(r"\s{1,12}memory:\s{1,40}(\S{1,30})\s{0,80}")
-_WAKE = ("Name", "State", "Last State")
 _OVER = frozenset({"Conditions", "Volumes", "Events", "QoS Class", "Node-Selectors", "Tolerations"})
 _PATIENCE = 200  # lines of a block that tell nothing
 

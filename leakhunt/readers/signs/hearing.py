@@ -14,7 +14,7 @@ from leakhunt.readers.places import place_of
 from leakhunt.readers.signs import cluster, killers, runtimes, systemd
 from leakhunt.readers.signs.described import Described
 from leakhunt.readers.signs.polite import NEEDLES, Polite
-from leakhunt.readers.signs.told import Told, believed, joined, sign_of
+from leakhunt.readers.signs.told import Told, believed, sign_of
 
 _WORDINGS = (*systemd.WORDINGS, *killers.WORDINGS, *runtimes.WORDINGS, *cluster.WORDINGS)
 _OWN_TIMES = (
@@ -66,7 +66,7 @@ class Ear:
         told = self._lambda.read(text) or _told(text, stamp.tag, stamped=stamped)
         if told is not None:
             if told.shaped:  # a row of events names the object only above the table
-                told = told._replace(place=joined(told.place, self._described.place))
+                told = told._replace(place=told.place.filled(self._described.place))
             self.signs.append(self._sign(told, stamp, text, evidence))
             return True
         before = len(self.signs)

@@ -12,7 +12,7 @@ from leakhunt.model.incident import Sign
 from leakhunt.readers.kernel_log.stamps import Stamp
 from leakhunt.readers.kernel_log.times import Moment
 from leakhunt.readers.signs.cluster import event_told
-from leakhunt.readers.signs.told import joined, number, sign_of
+from leakhunt.readers.signs.told import number, sign_of
 from leakhunt.readers.signs.values import (
     Value,
     at,
@@ -192,7 +192,7 @@ def _event_signs(event: Value, source: str, line: int, tz: tzinfo) -> Iterator[S
             break
     evidence = Evidence(source, line, f"{reason}: {message}"[:2048])
     sign = sign_of(told, Stamp(), moment, _event_place(event), evidence)
-    yield replace(sign, place=joined(sign.place, _event_place(event)))
+    yield replace(sign, place=sign.place.filled(_event_place(event)))
 
 
 def _event_place(event: Value) -> Place:

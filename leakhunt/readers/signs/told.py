@@ -95,7 +95,7 @@ def sign_of(told: Told, stamp: Stamp, moment: Moment, base: Place, evidence: Evi
         program=told.program,
         evidence=evidence,
         killer=told.killer,
-        place=joined(told.place, base),
+        place=told.place.filled(base),
         when=moment.when,
         uncertainty_s=moment.uncertainty_s,
         monotonic=stamp.monotonic,
@@ -109,22 +109,6 @@ def sign_of(told: Told, stamp: Stamp, moment: Moment, base: Place, evidence: Evi
         count=told.deaths,
         at_least=told.at_least,
         text=told.text,
-    )
-
-
-def joined(first: Place, second: Place) -> Place:
-    """Return a place that says what either says; the first wins."""
-    if second == Place():
-        return first
-    return Place(
-        host=first.host or second.host,
-        unit=first.unit or second.unit,
-        container_id=first.container_id or second.container_id,
-        container=first.container or second.container,
-        pod=first.pod or second.pod,
-        pod_uid=first.pod_uid or second.pod_uid,
-        node=first.node or second.node,
-        cgroup=first.cgroup or second.cgroup,
     )
 
 

@@ -40,7 +40,6 @@ LOST_BUT_DONE = re.compile(rb"[Tt]ask " + _NAME + _ID + rb" succeeded before the
 RETRIED_AFTER = b"after worker was lost: "
 HARD_LIMIT = re.compile(rb"Hard time limit \([^)\n]{1,24}\) exceeded for " + _NAME + _ID)
 TERMINATING = re.compile(rb"Terminating ([^\s(\"\\]{1,100}) \((?:Signals\.)?(SIG\w{1,12}|\d{1,3})")
-TERMINATED = re.compile(rb"raised error: Terminated\(")
 RECYCLED = re.compile(
     rb"child process exiting after exceeding memory limit \((\d{1,15})KiB / (\d{1,15})KiB\)"
 )
