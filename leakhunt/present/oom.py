@@ -90,7 +90,14 @@ def _headline(result: OomResult) -> str:
     most = ""
     if groups and groups[0].kills > 1:
         most = f", {format_count(groups[0].kills)} of {words.group_name(groups[0])}"
+    elif groups:
+        most = f", each of another owner, the last of {words.group_name(max(groups, key=_last))}"
     return f"{count_of(len(sure), 'OOM kill')}{_span(sure)}{most}{_running(groups)}{more}."
+
+
+def _last(group: KillGroup) -> tuple[bool, float]:
+    """Return what sorts groups by their last kill."""
+    return group.last is not None, group.last.timestamp() if group.last is not None else 0.0
 
 
 def _of_one(kills: Sequence[OomKill], group: KillGroup) -> str:
