@@ -10,8 +10,10 @@ from leakhunt.version import __version__
 if TYPE_CHECKING:
     from leakhunt.api.oom import oom_scan
     from leakhunt.api.snapshots import diff, load, top
+    from leakhunt.api.tasks import tasks
     from leakhunt.errors import LeakhuntError
     from leakhunt.model.oom import OomKill
+    from leakhunt.model.record import TasksResult
     from leakhunt.model.snapshot import Frame, Snapshot
     from leakhunt.model.statistics import DiffResult, Statistic, StatisticDiff, TopResult
     from leakhunt.model.verdict import OomResult
@@ -25,19 +27,23 @@ __all__ = [
     "Snapshot",
     "Statistic",
     "StatisticDiff",
+    "TasksResult",
     "TopResult",
     "__version__",
     "diff",
     "load",
     "oom_scan",
+    "tasks",
     "top",
 ]
 
 _HOMES = {
     "leakhunt.api.oom": ("oom_scan",),
     "leakhunt.api.snapshots": ("diff", "load", "top"),
+    "leakhunt.api.tasks": ("tasks",),
     "leakhunt.errors": ("LeakhuntError",),
     "leakhunt.model.oom": ("OomKill",),
+    "leakhunt.model.record": ("TasksResult",),
     "leakhunt.model.snapshot": ("Frame", "Snapshot"),
     "leakhunt.model.statistics": ("DiffResult", "Statistic", "StatisticDiff", "TopResult"),
     "leakhunt.model.verdict": ("OomResult",),

@@ -55,6 +55,13 @@ def format_count_diff(count_diff: int) -> str:
     return f"{count_diff:+,}" if count_diff else "0"
 
 
+def format_rate(rate: float) -> str:
+    """Print how many there are of something for one of another: ``2.00``, ``12.5``, ``412``."""
+    magnitude = abs(rate)
+    digits = 2 if magnitude < 9.995 else 1 if magnitude < 99.95 else 0
+    return f"{rate:,.{digits}f}"
+
+
 def format_share(share: float) -> str:
     """Print a fraction from 0 to 1 as a percentage that says 0 % or 100 % only when that is true."""
     if share <= 0:

@@ -10,7 +10,7 @@ import pytest
 from conftest import APP, ROOT, Run, celery, line, pairs, snapshot_of
 
 import leakhunt
-from leakhunt.present.snapshots import document
+from leakhunt.present.snapshots_document import document
 
 
 def test_every_public_name_is_there() -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Optional, Protocol
+from collections.abc import Callable
+from typing import Optional, Protocol
 
 from leakhunt.analysis.modules import installed_path
+from leakhunt.model.capture_reading import parse_tasks
 from leakhunt.model.snapshot import Frame, Snapshot
 from leakhunt.model.task import Attribution, TaskRef
 
@@ -141,7 +142,7 @@ class _Table(dict[int, Optional[Attribution]]):
         self._frames = snapshot.frames
         self._finder = finder
         self._registry: dict[str, list[TaskRef]] = {}
-        for task in registry(snapshot.capture):
+        for task in parse_tasks(snapshot.capture):
             self._registry.setdefault(task.filename, []).append(task)
 
     def __missing__(self, index: int) -> Attribution | None:
@@ -156,20 +157,6 @@ class _Table(dict[int, Optional[Attribution]]):
             found = Attribution(task, "source")
         self[index] = found
         return found
-
-
-def registry(capture: Mapping[str, Any] | None) -> Iterable[TaskRef]:
-    """Return the tasks that leakhunt stored in a snapshot: ``tasks``, name -> ``file``, ``first``, ``last``.
-
-    Entries of another form are passed over, as the snapshot may be of any origin.
-    """
-    tasks = capture.get("tasks") if capture else None
-    for name, entry in tasks.items() if isinstance(tasks, dict) else ():
-        if not isinstance(entry, dict):
-            continue
-        filename, first, last = entry.get("file"), entry.get("first"), entry.get("last")
-        if isinstance(filename, str) and isinstance(first, int) and isinstance(last, int):
-            yield TaskRef(name, filename, first, last)
 
 
 def _is_anchor(frame: Frame) -> bool:

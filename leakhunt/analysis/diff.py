@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from operator import sub
 from typing import Any, Optional
 
+from leakhunt.analysis.executions import per_execution, verdict
 from leakhunt.analysis.filters import Filters, kept
 from leakhunt.analysis.grouping import NAMED_GROUPINGS, Key, Sites
 from leakhunt.analysis.growth import EVERY_INTERVAL, trend
+from leakhunt.model.capture import Holder, Retained
 from leakhunt.model.snapshot import Frame, Snapshot
 from leakhunt.model.statistics import Amount, StatisticDiff, Totals
 from leakhunt.model.task import Attribution, TaskRef
@@ -22,6 +24,7 @@ SORTS_TOP = ("size", "count", "name")
 CodeOf = Callable[[Frame], tuple[Optional[str], Optional[str]]]
 
 _PROMOTED_SHARE = 0.001
+_ITS_OWN = 0.9  # what a task must have of a site's growth, to be divided by its executions
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,30 @@ class Ranking:
     hidden: Totals
     whole: int
     largest: int
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What the process itself told beside its traces.
+
+    Attributes:
+        runs: for each task, how often it ran in each interval.
+        retained: who holds what was allocated at a frame.
+    """
+
+    runs: Mapping[str, Sequence[int]]
+    retained: Mapping[Frame, Retained]
+
+
+NOTHING_BESIDE = Beside({}, {})
+
+
+@dataclass(frozen=True)
+class _Owner:
+    """The task of a site, and whether all but all of its growth is that task's."""
+
+    task: Attribution | None
+    alone: bool
 
 
 @dataclass(frozen=True)
@@ -73,6 +100,7 @@ class Ranker:
         sites: how rows are gathered.
         filters: which rows count.
         code_of: the source line of a frame, and the local file it is from, where they are found.
+        beside: what the process told beside its traces.
     """
 
     def __init__(
@@ -81,10 +109,12 @@ class Ranker:
         sites: Sites,
         filters: Filters,
         code_of: CodeOf = lambda _: (None, None),
+        beside: Beside = NOTHING_BESIDE,
     ) -> None:
         self._snapshots = snapshots
         self._sites = sites
         self._code_of = code_of
+        self._beside = beside
         self._row_sites = [sites.of_rows(snapshot) for snapshot in snapshots]
         self._wanted = [kept(snapshot, filters) for snapshot in snapshots]
         self._single = len(snapshots) == 1
@@ -105,11 +135,12 @@ class Ranker:
             key=_sort_key("size" if self._single and sort == "growth" else sort, whole, single=self._single)
         )
         listed = found[: limit or None]
-        tasks = self._tasks(frozenset(site.number for site in listed))
+        numbers = frozenset(site.number for site in listed)
+        owners, held = self._owners(numbers), self._held(numbers)
         return Ranking(
             rows=tuple(
-                self._row(number, site, whole, tasks.get(site.number))
-                for number, site in enumerate(listed, 1)
+                self._row(rank, site, whole, owners.get(site.number), held.get(site.number))
+                for rank, site in enumerate(listed, 1)
             ),
             omitted=len(found) - len(listed),
             totals=self._totals([[True] * len(wanted) for wanted in self._wanted]),
@@ -144,7 +175,7 @@ class Ranker:
         )
         return sum(grown for grown in map(sub, after, before) if grown > 0)
 
-    def _tasks(self, listed: frozenset[int]) -> dict[int, Attribution | None]:
+    def _owners(self, listed: frozenset[int]) -> dict[int, _Owner]:
         """Find for each listed site the task that has most of its growth, or of its shrinkage where it shrank."""
         grown: dict[int, dict[TaskRef | None, int]] = defaultdict(lambda: defaultdict(int))
         how: dict[tuple[int, TaskRef | None], Attribution | None] = {}
@@ -157,14 +188,41 @@ class Ranker:
                 for site in sites:
                     grown[site][task] += sign * snapshot.rows.sizes[row]
                     how.setdefault((site, task), attribution)
-        return {site: how[site, _most(parts)] for site, parts in grown.items()}
+        owners = {}
+        for site, parts in grown.items():
+            task = _most(parts)
+            alone = parts[task] >= _ITS_OWN * sum(size for size in parts.values() if size > 0)
+            owners[site] = _Owner(how[site, task], alone)
+        return owners
 
-    def _row(self, rank: int, site: _Site, whole: int, task: Attribution | None) -> StatisticDiff:
+    def _held(self, listed: frozenset[int]) -> dict[int, tuple[Holder, ...]]:
+        """Find for each listed site who holds what its newest frames allocated, by the frame with most bytes there."""
+        retained = self._beside.retained
+        if not retained:
+            return {}
+        snapshot = self._snapshots[-1]
+        sizes: dict[int, dict[Frame, int]] = defaultdict(lambda: defaultdict(int))
+        for row, sites in self._row_sites[-1].at(listed, self._wanted[-1]):
+            frame = snapshot.frames[snapshot.rows.stacks[row][-1]]
+            if frame in retained:
+                for site in sites:
+                    sizes[site][frame] += snapshot.rows.sizes[row]
+        return {
+            site: retained[max(frames.items(), key=lambda item: (item[1], item[0]))[0]].holders
+            for site, frames in sizes.items()
+        }
+
+    def _row(
+        self, rank: int, site: _Site, whole: int, owner: _Owner | None, held: tuple[Holder, ...] | None
+    ) -> StatisticDiff:
         key, traceback = site.key
         size, count = site.series[-1].size, site.series[-1].count
         part = size if self._single else site.size_diff
         line = traceback[-1] if traceback else Frame("", 0)
         code, source = self._code_of(line) if line.lineno else (None, None)
+        task = owner.task if owner else None
+        runs = self._beside.runs.get(task.task.name) if task and owner and owner.alone else None
+        each = per_execution(site.series, runs) if runs else None
         return StatisticDiff(
             rank=rank,
             key=key,
@@ -176,10 +234,13 @@ class Ranker:
             code=code,
             source=source,
             named=self._sites.group_by in NAMED_GROUPINGS,
+            held_by=held,
             size_diff=site.size_diff,
             count_diff=site.count_diff,
             trend=site.trend,
             series=site.series,
+            per_execution=each,
+            verdict=verdict(site.series, site.trend, each),
         )
 
     def _totals(self, wanted: Sequence[Sequence[bool]], rows: int = 0) -> Totals:

@@ -18,10 +18,13 @@ from leakhunt.analysis.incident.covered import undated, with_silence
 from leakhunt.analysis.incident.groups import group
 from leakhunt.analysis.incident.loops import loops_of
 from leakhunt.analysis.incident.pairs import WINDOW_S
+from leakhunt.analysis.incident.records import in_flight, join_records
 from leakhunt.analysis.incident.story import join
+from leakhunt.capture.folder import default_path
 from leakhunt.errors import LeakhuntError
 from leakhunt.model.incident import Counter, Sign, TaskAgain, WorkerDeath
 from leakhunt.model.oom import IncompleteReport, Loss, NotAKill, OomKill, SourceSummary
+from leakhunt.model.record import Life
 from leakhunt.model.snapshot import Skipped
 from leakhunt.model.verdict import LiveSource, OomResult, RanTwice
 from leakhunt.moments import NEVER
@@ -34,6 +37,7 @@ from leakhunt.readers.signs.documents import kind_of
 from leakhunt.readers.telling import HEARERS, KINDS, Told, tell
 from leakhunt.readers.text_check import EMPTY
 from leakhunt.readers.worker_log.again import Sought
+from leakhunt.readers.worker_log.records import apart, hear_folder, hear_records
 
 __all__ = ["KINDS", "Collected", "Settings", "oom_scan", "result_of", "scan"]
 
@@ -129,18 +133,21 @@ def scan(
     collected = Collected()
     if not paths:
         collected.take(read_machine(settings.options(), HEARERS, settings.choice.since))
+        collected.take(hear_folder(os.path.join(default_path(os.environ), "records")))
         return result_of(collected, settings, booted=boot_time())
     names = tuple(os.fspath(path) for path in paths)
     gathered = gather(names, progress)
     collected.take(gathered.skipped)
-    for source in gathered.inputs:
+    records, logs = apart(gathered.inputs)
+    collected.take(hear_records(records))
+    for source in logs:
         collected.take(
             tell(source, settings.options(source.name))
             if len(gathered.inputs) == 1
             else _tell(source, settings)
         )
-    if len(gathered.inputs) > 1:
-        collected.take(_begun_elsewhere(gathered.inputs, collected, settings))
+    if len(logs) > 1:
+        collected.take(_begun_elsewhere(logs, collected, settings))
     faults = [one for one in collected.of(Skipped) if one.why != EMPTY]
     if not collected.of(SourceSummary) and (faults or not collected.of(Skipped)):
         what = "; ".join(f"{one.what}: {one.why}" for one in faults[:3])
@@ -213,8 +220,10 @@ class Collected:
     def since_kept(self, kind: type[Dated]) -> list[Dated]:
         """Return what was told of one kind, but for what belongs to kills that are not kept any more."""
         found = self.of(kind)
+        if not self._dropped_kills:
+            return found
         first = min((kill.when for kill in self.of(OomKill) if kill.when is not None), default=None)
-        if not self._dropped_kills or first is None:
+        if first is None:
             return found
         return [one for one in found if one.when is None or one.when >= first]
 
@@ -261,14 +270,16 @@ def result_of(
         window_s=settings.window_s,
     )
     sources = tuple(collected.of(SourceSummary))
-    kills = tuple(kill for kill in with_silence(story.kills, sources) if choice.takes(kill))
+    lives = collected.of(Life)
+    told = join_records(story.kills, lives)
+    kills = tuple(kill for kill in with_silence(told, sources) if choice.takes(kill))
     not_kills = [one for one in (*collected.of(NotAKill), *story.not_kills) if choice.takes_time(one.when)]
     return OomResult(
         sources=sources,
         kills=kills,
         incomplete=tuple(one for one in collected.of(IncompleteReport) if choice.takes_time(one.when)),
         groups=group(kills),
-        loops=loops_of(kills, deaths),
+        loops=loops_of(kills, (*deaths, *in_flight(lives))),
         twice=tuple(_of_shown(story.twice, kills)) if choice.words else story.twice,
         not_kills=tuple(sorted(not_kills, key=lambda one: one.when or NEVER)),
         losses=tuple(collected.of(Loss)),

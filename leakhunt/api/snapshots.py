@@ -10,12 +10,17 @@ from pathlib import Path
 
 from leakhunt.analysis.attribution import Attributor
 from leakhunt.analysis.comparable import differences, python_of
-from leakhunt.analysis.diff import SORTS_DIFF, SORTS_TOP, Ranker, Ranking
+from leakhunt.analysis.diff import SORTS_DIFF, SORTS_TOP, Beside, Ranker, Ranking
+from leakhunt.analysis.executions import runs_between, same_process
 from leakhunt.analysis.filters import DEFAULT_EXCLUDES, Filters, unmatched
 from leakhunt.analysis.grouping import CUMULATIVE_GROUPINGS, GROUPINGS, Sites
+from leakhunt.analysis.ledger import change, composition
 from leakhunt.analysis.mapping import map_paths
 from leakhunt.analysis.modules import ModuleNames, shared_root
 from leakhunt.errors import LeakhuntError
+from leakhunt.model.capture import Capture
+from leakhunt.model.capture_reading import parse_capture
+from leakhunt.model.ledger import Ledger
 from leakhunt.model.snapshot import Columns, Frame, Skipped, Snapshot
 from leakhunt.model.statistics import DiffResult, Settings, SnapshotInfo, Statistic, StatisticDiff, TopResult
 from leakhunt.readers.dump import read_dump
@@ -85,6 +90,8 @@ def diff(
         largest=ranking.largest,
         rows=ranking.rows,
         omitted=ranking.omitted,
+        executions=work.runs.between,
+        ledger=work.change(),
         warnings=(*differences(work.snapshots), *work.warnings()),
         skipped=work.skipped(),
     )
@@ -121,6 +128,7 @@ def top(
         hidden=ranking.hidden,
         rows=tuple(_statistic(row) for row in ranking.rows),
         omitted=ranking.omitted,
+        ledger=work.composition(),
         warnings=work.warnings(),
         skipped=work.skipped(),
     )
@@ -156,7 +164,9 @@ class _Work:
             filters.all_frames,
             filters.domain,
         )
-        self.infos = tuple(_info(snapshot) for snapshot in self.snapshots)
+        self._told = [_told(snapshot) for snapshot in self.snapshots]
+        self.runs = runs_between(self._told)
+        self.infos = tuple(map(_info, self.snapshots, self._told))
         self._filters = filters
         filenames = frozenset(chain.from_iterable(snapshot.filenames for snapshot in self.snapshots))
         self.root = shared_root(filenames)
@@ -179,7 +189,22 @@ class _Work:
     def rank(self, sort: str, sorts: Sequence[str], limit: int) -> Ranking:
         if sort not in sorts:
             raise LeakhuntError(f"cannot sort by {sort!r}", f"it is one of {', '.join(sorts)}")
-        return Ranker(self.snapshots, self._sites, self._filters, self._code_of).rank(sort=sort, limit=limit)
+        last = self._told[-1]
+        beside = Beside(self.runs.between, {one.frame: one for one in last.retained} if last else {})
+        ranker = Ranker(self.snapshots, self._sites, self._filters, self._code_of, beside)
+        return ranker.rank(sort=sort, limit=limit)
+
+    def change(self) -> Ledger | None:
+        """Say what the growth of the process's memory was, if the ends are of one process and tell."""
+        first, last = self._told[0], self._told[-1]
+        if first is None or last is None or not same_process((first, last)):
+            return None
+        return change((first, self.snapshots[0]), (last, self.snapshots[-1]))
+
+    def composition(self) -> Ledger | None:
+        """Say what the memory of the last snapshot's process is made of."""
+        last = self._told[-1]
+        return composition(last, self.snapshots[-1]) if last else None
 
     def _code_of(self, frame: Frame) -> tuple[str | None, str | None]:
         path = self._tree.locate(frame.filename)
@@ -187,13 +212,18 @@ class _Work:
 
     def warnings(self) -> tuple[str, ...]:
         lost = unmatched(self.snapshots, (*self._filters.include, *self._filters.exclude))
-        return tuple(f"the filter {text!r} matches nothing in these snapshots" for text in lost)
+        nothing = (f"the filter {text!r} matches nothing in these snapshots" for text in lost)
+        return (*self.runs.warnings, *nothing)
 
     def skipped(self) -> tuple[Skipped, ...]:
         return (*chain.from_iterable(snapshot.skipped for snapshot in self.snapshots), *self._tree.skipped)
 
 
-def _info(snapshot: Snapshot) -> SnapshotInfo:
+def _told(snapshot: Snapshot) -> Capture | None:
+    return None if snapshot.capture is None else parse_capture(snapshot.capture)
+
+
+def _info(snapshot: Snapshot, told: Capture | None) -> SnapshotInfo:
     return SnapshotInfo(
         path=snapshot.path,
         blocks=snapshot.blocks,
@@ -202,6 +232,7 @@ def _info(snapshot: Snapshot) -> SnapshotInfo:
         traceback_limit=snapshot.traceback_limit,
         python=python_of(snapshot),
         capture=snapshot.capture,
+        told=told,
         partial=snapshot.partial,
     )
 

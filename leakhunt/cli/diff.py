@@ -13,7 +13,8 @@ from leakhunt.cli.loading import load_all
 from leakhunt.cli.options import Size, output, selection
 from leakhunt.cli.output import Destination
 from leakhunt.model.statistics import DiffResult
-from leakhunt.present.snapshots import diff_report, document
+from leakhunt.present.snapshots import diff_report
+from leakhunt.present.snapshots_document import document
 from leakhunt.units import format_size
 
 
@@ -31,12 +32,18 @@ Examples:
 @selection(SORTS_DIFF)
 @click.option("--fail-over", type=Size(), help="Leave with 1 if any one row grew by this much.")
 @click.option("--fail-over-total", type=Size(), help="Leave with 1 if all rows together grew by this much.")
+@click.option(
+    "--details",
+    is_flag=True,
+    help="Tell also what leakhunt's own snapshots hold beside: types that became more, garbage, how a holder is reached.",
+)
 @output(["table", "json", "markdown", "csv", "github"])
 def diff(
     snapshots: tuple[str, ...],
     *,
     fail_over: int | None,
     fail_over_total: int | None,
+    details: bool,
     output_format: str,
     output_file: str | None,
     color: str,
@@ -46,6 +53,9 @@ def diff(
 
     Reads what any CPython from 3.4 on wrote, plain or compressed (gzip, bzip2, xz, zstd); '-' is standard input.
     Nothing that a snapshot contains is run. From three snapshots on, what grows in every interval comes first.
+
+    Snapshots that leakhunt took tell more: what each execution of a task left behind, who holds it, and whether RSS grew
+    by Python objects, native memory, free memory that the allocator keeps, or pages copied from the parent.
     """
     if len(snapshots) < 2:
         raise click.UsageError("a diff takes two snapshots or more; for one alone: leakhunt top FILE")
@@ -53,7 +63,8 @@ def diff(
     loaded = load_all(snapshots, allow_partial=allow_partial)
     result = api.diff(loaded, **analysis_arguments(chosen))
     destination = Destination(output_format, output_file, color)
-    destination.deliver(diff_report(result, fail_over=fail_over), lambda: document(result))
+    report = diff_report(result, fail_over=fail_over, details=details)
+    destination.deliver(report, lambda: document(result))
     reached = _limits_reached(result, fail_over, fail_over_total)
     for sentence in reached:
         click.echo(sentence, err=True)

@@ -140,8 +140,10 @@ def oom_scan(
         destination.deliver(rows_report(result), dict)
     elif output_format == "ndjson":
         destination.deliver_lines(kill_document(kill) for kill in result.kills)
+    elif output_format == "json":
+        destination.deliver_document(document(result))
     else:
-        destination.deliver(oom_report(result, **shown), lambda: document(result))
+        destination.deliver(oom_report(result, **shown), dict)
     sure = sum(kill.confidence != "possible" for kill in result.kills)
     if fail_on_kill and (reached := sure or (0 if result.filtered else result.unseen)):
         click.echo(f"limit reached: {count_of(reached, 'OOM kill')}, --fail-on-kill", err=True)

@@ -62,6 +62,28 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # likewise
             self.fail(f"{error.message}; {error.hint}", param, ctx)
 
 
+class Checked(click.ParamType):  # type: ignore[type-arg]  # likewise
+    """What a function of leakhunt reads.
+
+    Args:
+        parse: reads it, or raises a ``LeakhuntError``.
+        name: what help calls it.
+    """
+
+    def __init__(self, parse: Callable[[str], Any], name: str) -> None:
+        self._parse = parse
+        self.name = name
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - what the function returns
+        """Read it, or let click refuse it."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._parse(value)
+        except LeakhuntError as error:
+            self.fail(f"{error.message}; {error.hint}", param, ctx)
+
+
 class Zone(click.ParamType):  # type: ignore[type-arg]  # likewise
     """A time zone, for all files or for those that match a glob."""
 

@@ -9,7 +9,7 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from leakhunt.model.report import Report
 from leakhunt.render.text import plain
 
 _UNBOUNDED = 100_000
-_LINES_AT_ONCE = 200
+_PIECES_AT_ONCE = 200
 _STDOUT = (None, "-", "/dev/stdout")
 
 
@@ -53,10 +53,23 @@ class Destination:
         Raises:
             LeakhuntError: the file cannot be written.
         """
-        self._write(self._render(report, document))
+        if self.output_format == "json":
+            self.deliver_document(document())
+            return
+        self._write((self._render(report),))
         if self.output_format == "csv":  # rows only, so what limits them is told beside
             for note in (*report.warnings, *(f"{skipped.what}: {skipped.why}" for skipped in report.skipped)):
                 click.echo(f"warning: {plain(note)}", err=True)
+
+    def deliver_document(self, document: Mapping[str, Any]) -> None:
+        """Write a document as JSON, without holding its whole text.
+
+        Raises:
+            LeakhuntError: the file cannot be written.
+        """
+        from leakhunt.render import json  # noqa: PLC0415 - not for --version
+
+        self._write(json.pieces(document))
 
     def deliver_lines(self, documents: Iterable[Mapping[str, Any]]) -> None:
         """Write documents as JSON, each on a line of its own.
@@ -66,18 +79,11 @@ class Destination:
         """
         from leakhunt.render import json  # noqa: PLC0415 - not for --version
 
-        lines = map(json.line, documents)
-        if not self.to_stdout:
-            self._write("".join(lines))
-            return
-        while some := "".join(itertools.islice(lines, _LINES_AT_ONCE)):
-            _print(some)
+        self._write(map(json.line, documents))
 
-    def _render(self, report: Report, document: Callable[[], Mapping[str, Any]]) -> str:
-        from leakhunt.render import csv, github, json, markdown  # noqa: PLC0415 - not for --version
+    def _render(self, report: Report) -> str:
+        from leakhunt.render import csv, github, markdown  # noqa: PLC0415 - not for --version
 
-        if self.output_format == "json":
-            return json.render(document())
         if self.output_format == "table":
             from leakhunt.render import terminal  # noqa: PLC0415 - rich is slow to import
 
@@ -100,16 +106,25 @@ class Destination:
             return self.color == "always"
         return self._to_terminal() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
-    def _write(self, text: str) -> None:
+    def _write(self, pieces: Iterable[str]) -> None:
+        some = _together(pieces)
         if self.output_file is None or self.to_stdout:
-            _print(text)
+            for text in some:
+                _print(text)
             return
         try:
-            _write_whole(self.output_file, text.encode("utf-8", "backslashreplace"))
+            _write_whole(self.output_file, (text.encode("utf-8", "backslashreplace") for text in some))
         except OSError as error:
             raise LeakhuntError(
                 f"{self.output_file}: cannot be written: {error.strerror}", "nothing was written"
             ) from error
+
+
+def _together(pieces: Iterable[str]) -> Iterator[str]:
+    """Yield a text in pieces that are worth writing."""
+    pieces = iter(pieces)
+    while some := "".join(itertools.islice(pieces, _PIECES_AT_ONCE)):
+        yield some
 
 
 def _print(text: str) -> None:
@@ -124,18 +139,18 @@ def _print(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _write_whole(path: str, data: bytes) -> None:
+def _write_whole(path: str, pieces: Iterable[bytes]) -> None:
     """Write a file beside its place and move it there, so that it is whole or not there."""
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISREG(os.stat(path).st_mode):  # a device or a pipe cannot be replaced
             with open(path, "wb") as file:
-                file.write(data)
+                file.writelines(pieces)
             return
     path = os.path.realpath(path)  # a link stays a link
     handle, beside = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".leakhunt-")
     try:
         with open(handle, "wb") as file:
-            file.write(data)
+            file.writelines(pieces)
             os.fchmod(file.fileno(), 0o666 & ~_umask())
         os.replace(beside, path)
     except BaseException:

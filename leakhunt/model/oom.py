@@ -114,7 +114,7 @@ class LostTask:
         name: the task's name, or None where several names are possible.
         id: its id, or None where several are possible.
         how: ``accepted`` (a line says which child took it), ``child`` (the child logged under the task's id), ``named``
-            (the line of the death names it), ``job`` (the pool's number of the lost task counts to it), ``only`` (no other was unfinished), ``received`` (one of several) or ``all`` (the worker died as
+            (the line of the death names it), ``job`` (the pool's number of the lost task counts to it), ``only`` (no other was unfinished), ``recorded`` (its flight record has no end), ``received`` (one of several) or ``all`` (the worker died as
             a whole, and all that were in flight with it).
         candidates: all that may be it, the likeliest first, where more than one may.
         omitted: how many further candidates there were.

@@ -18,6 +18,7 @@ class Kind(Enum):
     SIZE = "size"
     SIZE_DIFF = "size_diff"
     SHARE = "share"
+    RATE = "rate"
     TIME = "time"
 
 

@@ -6,8 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from leakhunt.model.capture import Capture, Holder
+from leakhunt.model.ledger import Ledger
 from leakhunt.model.snapshot import Frame, Skipped
 from leakhunt.model.task import Attribution
+
+# What a site's growth proves, in rising order.
+GROWTH = "growth"
+SUSPECT = "suspect"
+LEAK = "leak"
 
 
 @dataclass(frozen=True)
@@ -16,6 +23,32 @@ class Amount:
 
     size: int
     count: int
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What each execution left in one interval: bytes and blocks, or None where there was none."""
+
+    executions: int
+    size: float | None
+    count: float | None
+
+
+@dataclass(frozen=True)
+class PerExecution:
+    """What each execution of a site's task left behind, on average.
+
+    Attributes:
+        executions: how often the task ran between the first and the last snapshot.
+        size: bytes for each.
+        count: blocks for each.
+        intervals: the same for each interval.
+    """
+
+    executions: int
+    size: float
+    count: float
+    intervals: tuple[Kept, ...]
 
 
 @dataclass(frozen=True)
@@ -33,6 +66,7 @@ class Statistic:
         code: the source line, where the source was found.
         source: the local file that the source line is from.
         named: whether the site has a name: a module, package or task, though the name may be None.
+        held_by: who holds what was allocated there, the one that holds most first; None where nobody looked.
     """
 
     rank: int
@@ -45,6 +79,7 @@ class Statistic:
     code: str | None
     source: str | None
     named: bool
+    held_by: tuple[Holder, ...] | None
 
 
 @dataclass(frozen=True)
@@ -56,12 +91,16 @@ class StatisticDiff(Statistic):
         count_diff: likewise for blocks.
         trend: a word for the series, from three snapshots on.
         series: bytes and blocks in each snapshot, oldest first.
+        per_execution: what each execution of its task left, or None where that is not known.
+        verdict: ``growth``, ``suspect`` or ``leak``; None for a site that did not grow.
     """
 
     size_diff: int
     count_diff: int
     trend: str | None
     series: tuple[Amount, ...]
+    per_execution: PerExecution | None
+    verdict: str | None
 
 
 @dataclass(frozen=True)
@@ -70,6 +109,8 @@ class SnapshotInfo:
 
     Attributes:
         python: the Python that wrote it, as far as it can be seen, or None.
+        capture: what leakhunt stored beside the traces, as it stands there, or None for a plain dump.
+        told: the same, typed.
     """
 
     path: str
@@ -79,6 +120,7 @@ class SnapshotInfo:
     traceback_limit: int | None
     python: str | None
     capture: Mapping[str, Any] | None
+    told: Capture | None
     partial: bool
 
 
@@ -116,6 +158,7 @@ class TopResult:
         hidden: what the filters took.
         rows: the sites listed.
         omitted: how many more sites there are.
+        ledger: what the process's memory is made of, or None where that is not known.
         warnings: what limits the result.
         skipped: what could not be read, and why.
     """
@@ -127,6 +170,7 @@ class TopResult:
     hidden: Totals
     rows: tuple[Statistic, ...]
     omitted: int
+    ledger: Ledger | None
     warnings: tuple[str, ...]
     skipped: tuple[Skipped, ...]
 
@@ -138,6 +182,8 @@ class DiffResult:
     Attributes:
         growth: sum of all positive differences kept, in bytes; what shares are parts of.
         largest: the largest difference of any one site kept, listed or not.
+        executions: how often each task ran in each interval, as far as that is known.
+        ledger: what the growth of the process's memory was, or None where that is not known.
         root, totals, hidden, rows, omitted, warnings, skipped: as in TopResult.
     """
 
@@ -150,5 +196,7 @@ class DiffResult:
     largest: int
     rows: tuple[StatisticDiff, ...]
     omitted: int
+    executions: Mapping[str, tuple[int, ...]]
+    ledger: Ledger | None
     warnings: tuple[str, ...]
     skipped: tuple[Skipped, ...]

@@ -8,7 +8,7 @@ from typing import Any
 
 from leakhunt.analysis.incident.places import place_of
 from leakhunt.model.evidence import Evidence
-from leakhunt.model.oom import IncompleteReport, LostTask, NotAKill, OomKill, Owner, Process, WorkerRef
+from leakhunt.model.oom import IncompleteReport, Loss, LostTask, NotAKill, OomKill, Owner, Process, WorkerRef
 from leakhunt.model.verdict import KillGroup, OomResult
 from leakhunt.moments import iso
 from leakhunt.version import __version__
@@ -17,7 +17,7 @@ SCHEMA = "leakhunt.oom/1"
 
 
 def document(result: OomResult) -> dict[str, Any]:
-    """Return a whole result."""
+    """Return a whole result; the lists that may be long are iterators, which make their items on demand."""
     return {
         "schema": SCHEMA,
         "leakhunt": __version__,
@@ -35,11 +35,11 @@ def document(result: OomResult) -> dict[str, Any]:
             for source in result.sources
         ],
         "live": [asdict(source) for source in result.live],
-        "kills": [kill_document(kill) for kill in result.kills],
+        "kills": map(kill_document, result.kills),
         "hidden": result.hidden,
         "unseen": result.unseen,
-        "incomplete": [_incomplete(report) for report in result.incomplete],
-        "groups": [_group(group) for group in result.groups],
+        "incomplete": map(_incomplete, result.incomplete),
+        "groups": map(_group, result.groups),
         "loops": [
             {**asdict(loop), "first": iso(loop.first), "last": iso(loop.last), "members": list(loop.members)}
             for loop in result.loops
@@ -47,11 +47,8 @@ def document(result: OomResult) -> dict[str, Any]:
         "ran_twice": [
             {**asdict(task), "first": iso(task.first), "again": iso(task.again)} for task in result.twice
         ],
-        "not_kills": [_not_kill(one) for one in result.not_kills],
-        "losses": [
-            {"kind": loss.kind, "count": loss.count, "evidence": _evidence((loss.evidence,))[0]}
-            for loss in result.losses
-        ],
+        "not_kills": map(_not_kill, result.not_kills),
+        "losses": map(_loss, result.losses),
         "counters": [asdict(counter) for counter in result.counters],
         "warnings": list(result.warnings),
         "skipped": [asdict(skipped) for skipped in result.skipped],
@@ -156,6 +153,10 @@ def _group(group: KillGroup) -> dict[str, Any]:
     tasks = [{"name": name, "kills": kills} for name, kills in group.tasks]
     lists = {"sizes": list(group.sizes), "members": list(group.members), "tasks": tasks}
     return {**values, **lists, "first": iso(group.first), "last": iso(group.last)}
+
+
+def _loss(loss: Loss) -> dict[str, Any]:
+    return {"kind": loss.kind, "count": loss.count, "evidence": loss.evidence._asdict()}
 
 
 def _not_kill(one: NotAKill) -> dict[str, Any]:

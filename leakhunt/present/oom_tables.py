@@ -15,6 +15,7 @@ from leakhunt.units import count_of, format_count, format_duration, format_size
 
 _MOST_GROUPS = 5
 _MOST_ROWS = 5
+_MOST_NAMES = 3
 
 
 def repeated(result: OomResult) -> Table:
@@ -182,7 +183,8 @@ def _parts(kill: OomKill) -> Iterator[str]:
     if memory is not None and memory.usage is not None:
         limit = format_size(memory.limit) if memory.limit is not None else "no limit"
         failures = f", hit {format_count(memory.failcnt)} times" if memory.failcnt is not None else ""
-        yield f"limit: {format_size(memory.usage)} used of {limit}{failures}"
+        version = f" (control groups v{memory.version})" if memory.version is not None else ""
+        yield f"limit: {format_size(memory.usage)} used of {limit}{failures}{version}"
     owner = kill.cgroup
     if owner is not None:
         both = (("control group with the limit", owner.limited), ("control group", owner.victim))
@@ -191,16 +193,34 @@ def _parts(kill: OomKill) -> Iterator[str]:
     line = ", ".join(f"{name} {value}" for name, value in scores if value is not None)
     kernel = f"kernel {kill.kernel}" if kill.kernel else ""
     yield from filter(None, (", ".join(filter(None, (line, kernel))),))
+    yield from _largest(kill)
+    if kill.missing:
+        yield f"missing from the report: {', '.join(kill.missing)}"
+    if "page size" in kill.missing and kill.tasks:
+        yield f"sizes of processes are those of pages of {format_size(kill.page_size)}, which is assumed"
+    if "unit of pgtables" in kill.missing:
+        yield "this kernel prints the bytes of page tables and calls them kB: the size of these is not to be trusted"
+    if kill.copies > 1:
+        yield f"told {format_count(kill.copies)} times, counted once"
+
+
+def _largest(kill: OomKill) -> Iterator[str]:
+    """Yield the largest processes of a report, and the names that several have, by what these hold together."""
     rows = sorted(kill.tasks, key=lambda row: -(row.rss + (row.swap or 0)))
     for row in rows[:_MOST_ROWS]:
         swap = f" + {format_size(row.swap)} swapped" if row.swap else ""
         yield f"  {format_size(row.rss):>9}{swap}  {row.comm} (pid {row.pid})"
     if len(rows) > _MOST_ROWS:
         yield f"  and {count_of(len(rows) - _MOST_ROWS + kill.tasks_omitted, 'process')} with less"
-    if kill.missing:
-        yield f"missing from the report: {', '.join(kill.missing)}"
-    if kill.copies > 1:
-        yield f"told {format_count(kill.copies)} times, counted once"
+    counts, sizes = Counter(row.comm for row in rows), Counter[str]()
+    for row in rows:
+        sizes[row.comm] += row.rss + (row.swap or 0)
+    several = [(comm, size) for comm, size in sizes.most_common() if counts[comm] > 1]
+    if several and not kill.tasks_omitted:  # else the sums would be of some only
+        sums = [
+            f"{format_size(size)} in {format_count(counts[comm])} {_quoted(comm)}" for comm, size in several
+        ]
+        yield f"by name, what they share counted for each: {', '.join(sums[:_MOST_NAMES])}"
 
 
 def not_kills(result: OomResult, *, evidence: bool) -> Table:

@@ -29,6 +29,7 @@ _HOW = {
     "named": "the log names it",
     "job": "WorkerLostError's job number counts to it",
     "only": "the only one unfinished",
+    "recorded": "its flight record has no end",
 }
 _KINDS = {
     "time-limit": "hard time limit",

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from types import ModuleType
 from typing import Protocol
 
 from leakhunt.readers.compiled import fast
 
+_OPENING = 6  # bytes; markers that open alike are looked for one by one only where there is any of them
 _STRETCH = 1 << 18  # stays in the processor's cache while several markers are searched
-
-
-def count_lines(data: bytes, start: int, end: int) -> int:
-    """Count the newlines between two places."""
-    return _count(data, start, end)
 
 
 def _count_plainly(data: bytes, start: int, end: int) -> int:
     return data.count(b"\n", max(start, 0), end) if end > 0 else 0
 
 
-_count: Callable[[bytes, int, int], int] = _count_plainly if fast is None else fast.count_lines
+count_lines: Callable[[bytes, int, int], int] = _count_plainly if fast is None else fast.count_lines
+"""Count the newlines in bytes between two places."""
 
 
 class _Finder(Protocol):
@@ -31,21 +30,60 @@ class Markers:
 
     Args:
         markers: what to look for; none is empty.
+
+    Attributes:
+        first: returns where the first marker begins in some bytes, from a place on and before another, or -1; it may go
+            on behind that, as far as there is data.
     """
 
     def __init__(self, markers: Iterable[bytes]) -> None:
-        finder: _Finder = fast.Markers(markers) if fast is not None else _PlainFinder(markers)
-        self._first = finder.first
+        self.first = _finder(fast, tuple(markers)).first
 
-    def first(self, data: bytes, start: int, end: int) -> int:
-        """Return where the first marker begins, or -1.
 
-        Args:
-            data: the bytes to look in.
-            start: where to begin.
-            end: a marker begins before this; it may go on behind it, as far as there is data.
-        """
-        return self._first(data, start, end)
+class Groups:
+    """Groups of byte strings that are looked for together: which of the groups occur.
+
+    Args:
+        groups: up to 32; none of their markers is empty.
+    """
+
+    def __init__(self, groups: Sequence[Sequence[bytes]]) -> None:
+        bits: dict[bytes, int] = {}
+        for number, markers in enumerate(groups):
+            for marker in markers:
+                bits[marker] = bits.get(marker, 0) | 1 << number
+        if not all(bits):
+            raise ValueError("an empty marker stands everywhere")
+        alike: dict[bytes, list[bytes]] = {}
+        for marker in bits:
+            alike.setdefault(marker[:_OPENING], []).append(marker)
+        self._alike = [
+            (opening if len(some) > 1 else some[0], [(marker, bits[marker]) for marker in some])
+            for opening, some in alike.items()
+        ]
+        self._of = (
+            self._of_plainly if fast is None else fast.Markers(tuple(bits), tuple(bits.values())).groups
+        )
+
+    def of(self, data: bytes) -> int:
+        """Return a bit for each group of which a marker occurs, the lowest for the first group."""
+        return self._of(data)
+
+    def _of_plainly(self, data: bytes) -> int:
+        found = 0
+        for opening, alike in self._alike:
+            wanted = [(marker, bits) for marker, bits in alike if bits & ~found]
+            if wanted and opening in data:
+                for marker, bits in wanted:
+                    found |= bits if marker in data else 0
+        return found
+
+
+@lru_cache(maxsize=64)
+def _finder(compiled: ModuleType | None, markers: tuple[bytes, ...]) -> _Finder:
+    """Return what looks for markers; those that a reader looks for are few, and asked for again and again."""
+    finder: _Finder = _PlainFinder(markers) if compiled is None else compiled.Markers(markers)
+    return finder
 
 
 class _PlainFinder:

@@ -7,7 +7,14 @@ from typing import Any, Callable
 
 from leakhunt.model.report import Kind
 from leakhunt.moments import format_moment
-from leakhunt.units import format_count, format_count_diff, format_share, format_size, format_size_diff
+from leakhunt.units import (
+    format_count,
+    format_count_diff,
+    format_rate,
+    format_share,
+    format_size,
+    format_size_diff,
+)
 
 _PRINTERS: dict[Kind, Callable[[Any], str]] = {
     Kind.TEXT: str,
@@ -16,6 +23,7 @@ _PRINTERS: dict[Kind, Callable[[Any], str]] = {
     Kind.SIZE: format_size,
     Kind.SIZE_DIFF: format_size_diff,
     Kind.SHARE: format_share,
+    Kind.RATE: format_rate,
     Kind.TIME: format_moment,
 }
 # Control, format (bidirectional overrides among them), surrogate, private and unassigned characters; line separators.

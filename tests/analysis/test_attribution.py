@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from conftest import Blocks, snapshot_of
 
-from leakhunt.analysis.attribution import ANCHORS, Attributor, registry
+from leakhunt.analysis.attribution import ANCHORS, Attributor
 from leakhunt.analysis.modules import ModuleNames
+from leakhunt.model.capture_reading import parse_tasks
 from leakhunt.model.task import Attribution, TaskRef
 
 PACKAGES = "/srv/venv/lib/python3.11/site-packages"
@@ -137,13 +138,13 @@ def test_the_innermost_registered_function_is_the_task() -> None:
 )
 def test_a_registry_of_another_form_is_passed_over(capture: dict[str, Any] | None) -> None:
     """Entries that are not as leakhunt writes them name no task and do no harm."""
-    assert list(registry(capture)) == []
+    assert list(parse_tasks(capture)) == []
     assert attributed((("/srv/app/shop/a.py", 1),), capture=capture) is None
 
 
 def test_unknown_keys_of_the_registry_are_ignored() -> None:
     """A later version may store more about a task."""
-    assert list(registry({"tasks": {"a": {**entry(1, 2), "queue": "mail"}}})) == [TaskRef("a", APP, 1, 2)]
+    assert list(parse_tasks({"tasks": {"a": {**entry(1, 2), "queue": "mail"}}})) == [TaskRef("a", APP, 1, 2)]
 
 
 # Workers

@@ -77,8 +77,12 @@ def test_like_snapshots_compare_without_a_warning() -> None:
             {"capture": {"python": "3.12"}},
             "written by different Pythons (3.11 and 3.12)",
         ),
-        ({"capture": {"pid": 7}}, {"capture": {"pid": 8}}, "of different processes"),
-        ({"capture": {"pid": 7, "host": "a"}}, {"capture": {"pid": 7, "host": "b"}}, "of different hosts"),
+        ({"capture": {"pid": 7}}, {"capture": {"pid": 8}}, "snapshots are of different processes"),
+        (
+            {"capture": {"pid": 7, "host": "a"}},
+            {"capture": {"pid": 7, "host": "b"}},
+            "snapshots are of different hosts",
+        ),
     ],
 )
 def test_unlike_snapshots_are_compared_with_a_warning(

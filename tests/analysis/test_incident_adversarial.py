@@ -30,6 +30,7 @@ from leakhunt.present.oom_next import next_step
 from leakhunt.present.oom_tables import rows_report
 from leakhunt.readers.kernel_log.scan import scan
 from leakhunt.render import csv, markdown, terminal
+from leakhunt.render.json import render
 
 SCHEMA = Path(__file__).parents[2] / "leakhunt/schemas/oom-1.json"
 NAMESPACE_PID = 27
@@ -619,7 +620,7 @@ def test_every_story_keeps_the_contract() -> None:
         result(*silent),
         result(*told(deaths=(death(pid=None),)).kills),
     ):
-        validator.validate(json.loads(json.dumps(document(found))))
+        validator.validate(json.loads(render(document(found))))
 
 
 N = 400

@@ -5,7 +5,7 @@
 Logs of the same size are made, of the kernel alone and of a whole machine (a sixth of whose lines are Celery's), each
 without kills and with them, every tenth a whole report with its task table and the others as a storm leaves them. Each
 measurement is a process of its own, its start-up included: of the core that reads the kernel's words, and of the whole
-command, with all that hears other programs' lines, the join and its output. The median of the rounds' ratios is what counts; single times depend on the machine and the moment.
+command, with all that hears other programs' lines, the join and its output, a line for each kill or one document. The median of the rounds' ratios is what counts; single times depend on the machine and the moment.
 """
 
 from __future__ import annotations
@@ -108,8 +108,13 @@ def main() -> None:
         for name, noise in (("kernel", _KERNEL_NOISE), ("machine", _NOISE)):
             for kills in (0, options.kills):
                 make_log(path, options.size << 20, kills, noise)
-                command = ["-m", "leakhunt", "oom-scan", path, "--format", "ndjson"]
-                for what, words in (("core", ["-c", _CORE, path]), ("command", command)):
+                command = ["-m", "leakhunt", "oom-scan", path, "--format"]
+                measured = (
+                    ("core", ["-c", _CORE, path]),
+                    ("command", [*command, "ndjson"]),
+                    ("json", [*command, "json"]),
+                )
+                for what, words in measured:
                     label = f"{name:>8} {kills:>7,} {what:>8}"
                     compare(grep, path, label, [sys.executable, *words], options.rounds)
 

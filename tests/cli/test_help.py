@@ -11,6 +11,7 @@ from leakhunt.cli import cli
 from leakhunt.version import __version__
 
 COMMANDS = tuple(cli.list_commands(click.Context(cli)))
+LIVE = frozenset({"attach", "hunt", "run", "snap", "trace"})  # their examples need a process
 SENTENCE = re.compile(r"[A-Z][^.]*\.")
 
 
@@ -61,7 +62,7 @@ def test_help_ends_with_examples_that_run(run: Run, command: str) -> None:
     assert all(line.startswith("    ") for line in block.splitlines())
     assert 2 <= len(re.findall(r"(?:^|\| )\s*leakhunt ", block, re.MULTILINE)) <= 3
     found = examples(text)
-    assert found
+    assert bool(found) != (command in LIVE)
     for program, *arguments in found:
         result = run(arguments)
         assert (program, result.code, result.err) == ("leakhunt", 0, "")

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -256,3 +257,50 @@ def test_an_empty_folder_is_an_error(run: Run, tmp_path: Path) -> None:
     result = run(["oom-scan", os.fspath(tmp_path)])
     assert result.code == 2
     assert "nothing to read" in result.err
+
+
+def test_details_sum_up_what_names_hold(run: Run) -> None:
+    """The table of a report is summed up by name where several processes share one, and an assumed page is told."""
+    told = " ".join(run(["oom-scan", f"{OOM}/node-storm", "--details", "--all"]).out.split())
+    assert 'by name, what they share counted for each: 14.7 GiB in 6 "[celeryd: celer"' in told
+    assert "sizes of processes are those of pages of 4.0 KiB, which is assumed" in told
+
+
+def test_a_kernel_whose_unit_is_wrong_is_told_of(run: Run, tmp_path: Path) -> None:
+    """A size that Linux 5.4.0 to 5.4.6 prints in bytes and calls kB is kept as it is printed, and said to be in doubt."""
+    log = tmp_path / "kern.log"
+    stamp = "2026-11-21T03:10:42+00:00 node-7 kernel: "
+    asked = "celery invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0\n"
+    task = "CPU: 1 PID: 7 Comm: celery Not tainted 5.4.3-generic #1\n"
+    log.write_text(f"{stamp}{asked}{stamp}{task}{KILL.format(pid=7, comm='celery')}", encoding="ascii")
+    told = " ".join(run(["oom-scan", str(log), "--details"]).out.split())
+    assert "this kernel prints the bytes of page tables and calls them kB" in told
+    assert scanned(run, str(log))["kills"][0]["pgtables"] == 500 << 10
+
+
+@pytest.mark.parametrize("output_format", ["json", "ndjson"])
+def test_a_long_result_is_written_whole_or_not_at_all(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output_format: str
+) -> None:
+    """What fails in the midst of many kills leaves the file as it was, and nothing beside it."""
+    log, out = tmp_path / "kern.log", tmp_path / "kills.json"
+    log.write_text("".join(KILL.format(pid=pid, comm="celery") for pid in range(1, 600)), encoding="ascii")
+    command = ["oom-scan", str(log), "--format", output_format, "-o", str(out)]
+    assert run(command).code == 0
+    before = out.read_bytes()
+    assert before.count(b"Killed process") == 599
+    monkeypatch.setattr("leakhunt.present.oom_document.iso", _failing_at(300))
+    with pytest.raises(ZeroDivisionError):
+        run(command)
+    assert out.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kern.log", "kills.json"]
+
+
+def _failing_at(last: int) -> Callable[[object], None]:
+    """Return what fails when it is called so often."""
+    calls = iter(range(last, -1, -1))
+
+    def fail(_moment: object) -> None:
+        assert 1 / next(calls)
+
+    return fail

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from leakhunt.readers import markers
 from leakhunt.readers.compiled import fast
-from leakhunt.readers.markers import Markers, count_lines
+from leakhunt.readers.markers import Groups, Markers, count_lines
 
 TEXT = st.lists(
     st.sampled_from([b"a", b"b", b"ab", b"Killed ", b"process ", b"\0", b"\xff"]), max_size=60
@@ -64,9 +64,29 @@ def test_a_marker_across_stretches_is_found() -> None:
         assert Markers((b"Killed process ", b"oom")).first(data, 0, len(data)) == at
 
 
+@given(st.lists(SOUGHT, max_size=5), TEXT)
+@example(groups=[[b"Killed process "], [b"Killed  "], [b"ab", b"b"]], data=b"Killed process ab")
+def test_groups_are_those_of_which_a_marker_occurs(groups: list[list[bytes]], data: bytes) -> None:
+    """A bit is set for each group of which a marker stands anywhere, and for no other."""
+    expected = sum(1 << number for number, group in enumerate(groups) if any(word in data for word in group))
+    assert Groups(groups).of(data) == expected
+
+
+def test_a_word_may_be_of_several_groups() -> None:
+    """Where groups share a marker, it stands for all of them."""
+    assert Groups([(b"a",), (b"b", b"a"), (), (b"c",)]).of(b"-a-") == 0b11
+
+
+def test_an_empty_marker_is_in_no_group() -> None:
+    """An empty marker is refused in a group as well."""
+    with pytest.raises(ValueError, match="empty"):
+        Groups([(b"a",), (b"",)])
+
+
 def test_no_markers_stand_nowhere() -> None:
     """Without markers nothing is found."""
     assert Markers(()).first(b"anything", 0, 8) == -1
+    assert Groups(()).of(b"anything") == 0
 
 
 def test_an_empty_marker_is_refused() -> None:

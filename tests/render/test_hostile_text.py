@@ -15,7 +15,8 @@ from conftest import Blocks, snapshot_of
 from leakhunt.api import snapshots as api
 from leakhunt.model.snapshot import Skipped
 from leakhunt.model.statistics import DiffResult
-from leakhunt.present.snapshots import diff_report, document, top_report
+from leakhunt.present.snapshots import diff_report, top_report
+from leakhunt.present.snapshots_document import document
 from leakhunt.render import csv as csv_format
 from leakhunt.render import github, markdown, terminal
 from leakhunt.render import json as json_format

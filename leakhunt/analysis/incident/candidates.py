@@ -20,6 +20,12 @@ class Candidates:
     """The places of kills in a list, by time and by what they are called."""
 
     def __init__(self, kills: Sequence[OomKill]) -> None:
+        self._kills = tuple(kills)  # as they are now
+        self._known = False  # where nothing is looked for, nothing is put in order
+
+    def _learn(self) -> None:
+        """Put the kills in order."""
+        kills, self._known = self._kills, True
         dated = sorted(
             (kill.when.timestamp(), at)
             for at, kill in enumerate(kills)
@@ -42,6 +48,8 @@ class Candidates:
             pid: of the process, if that is known.
             span: the seconds since 1970 between which it was, doubt included; None where no clock is known.
         """
+        if not self._known:
+            self._learn()
         found = dict.fromkeys(self._near(span) if span is not None else ())
         for key in (*_keys(place), ("pid", pid)):
             alike = self._named.get(key) if key[1] is not None else None

@@ -49,7 +49,7 @@ class Choice:
 
     def takes_time(self, when: datetime | None, uncertainty_s: float | None = None) -> bool:
         """Tell whether something may have happened within the time that is asked for."""
-        if when is None:
+        if when is None or (self.since is None and self.until is None):
             return True
         doubt = timedelta(seconds=min(uncertainty_s or 0.0, 86400.0))
         return (self.since is None or when + doubt >= self.since) and (

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from leakhunt.model.evidence import Place
 from leakhunt.model.oom import OomKill
 
 _SHORT_ID = re.compile(r"[0-9a-f]{12}")
+_NOWHERE = Place()
 IDENTITY, POD, HOST = (
     4,
     2,
@@ -42,14 +44,21 @@ def place_of(kill: OomKill) -> Place:
     """Return where a process was killed: what its control group says, filled up by what other sources call it."""
     owner, place = kill.cgroup, kill.place
     if owner is None:
-        return place.filled(Place(host=kill.host))
-    return Place(
+        return _on(kill.host) if place == _NOWHERE else place.filled(_on(kill.host))
+    own = Place(
         host=kill.host,
         unit=owner.unit if owner.container_id is None or owner.runtime == "lxc" else None,
         container_id=owner.container_id,
         pod_uid=owner.pod_uid,
         cgroup=owner.victim,
-    ).filled(place)
+    )
+    return own if place == _NOWHERE else own.filled(place)
+
+
+@lru_cache(maxsize=64)
+def _on(host: str | None) -> Place:
+    """Return a machine as a place."""
+    return Place(host=host)
 
 
 def in_container(place: Place) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import lru_cache
 
 from leakhunt.model.oom import Owner
 
@@ -32,6 +33,7 @@ class _Found:
     unit: str | None = None
 
 
+@lru_cache(maxsize=256)
 def owner_of(limited: str | None, victim: str | None) -> Owner | None:
     """Read the paths of the limited control group and of the victim's; the last matching component wins.
 
@@ -40,7 +42,6 @@ def owner_of(limited: str | None, victim: str | None) -> Owner | None:
     if limited is None and victim is None:
         return None
     path = victim or limited or ""
-    owner = Owner(limited=limited, victim=victim)
     components = [part for part in path.split("/") if part]
     found = _Found()
     for place, part in enumerate(components):
@@ -59,8 +60,9 @@ def owner_of(limited: str | None, victim: str | None) -> Owner | None:
         name = unit.rpartition(".")[0]
         instance = unescape(name.partition("@")[2]) if "@" in name else None
         found.runtime = found.runtime or "systemd"
-    return replace(
-        owner,
+    return Owner(
+        limited=limited,
+        victim=victim,
         runtime=found.runtime,
         container_id=found.container_id,
         pod_uid=pod,

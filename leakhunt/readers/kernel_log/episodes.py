@@ -48,7 +48,7 @@ class Episodes:
     @property
     def waiting(self) -> bool:
         """Whether a report lacks its kill line still."""
-        return any(not report.kills for report in self._open.values())
+        return bool(self._open) and not all(report.kills for report in self._open.values())
 
     @property
     def table_open(self) -> bool:

@@ -46,6 +46,7 @@ _IMUX = re.compile(
     r"imuxsock(?: begins to drop| lost (\d{1,12})) messages|imjournal: (\d{1,12}) messages lost"
 )
 _TAIL = re.compile(r"(?:^|[ \]])(,(?:oom_memcg=/|task_memcg=/|task=|global_oom,))")
+_PIDS = re.compile(r",pid= *(\d{1,10})(?:,uid= *(\d{1,10}))?")
 _KEY = re.compile(r",(?=[a-z_]{1,40}=|global_oom(?:,|$))")
 _BUDDY = re.compile(r": \d+\*(4|8|16|64)kB ")
 _PROCESS_LINES = (
@@ -66,7 +67,7 @@ _FAILURE = re.compile(
 )
 # Every line that means something holds one of these, the likeliest in a report first.
 WORDS = (
-    b"kB", b"illed process ", b"ill process ", b"emory", b"oom-k", b"oom_", b"_oom", b".oom.", b"oom killer", b"OOM",
+    b"kB ", b"kB, ", b"illed process ", b"ill process ", b"emory", b"oom-k", b"oom_", b"_oom", b".oom.", b"oom killer", b"OOM",
     b" tgid ", b"omm: ", b"limit of ", b",task", b"alloc", b"messages", b"suppressed", b"blob data]",
 )  # fmt: skip
 # What may follow the kill line of a report: another's, that others of a group die too, and that memory was taken. The
@@ -79,6 +80,7 @@ LATE_WORDS = (
 _LIMITED = {"oom_kill_process", "dump_header", "out_of_memory", "mem_cgroup_out_of_memory"}
 _PATHS = {"oom_memcg", "task_memcg"}
 _KNOWN = {"nodemask", "cpuset", "mems_allowed", "oom_memcg", "task_memcg", "global_oom"}
+_READ = {"constraint", *_KNOWN, "task", "pid", "uid", ""}
 
 
 def parse(text: str) -> Line | None:  # noqa: C901, PLR0911, PLR0912 - a table of markers, the commonest first
@@ -156,7 +158,7 @@ def _constraint(text: str) -> Constraint:
     uid, pid, task = None, None, None
     before = body
     at_pid = body.rfind(",pid=")
-    if at_pid >= 0 and (tail := re.match(r",pid= *(\d{1,10})(?:,uid= *(\d{1,10}))?", body[at_pid:])):
+    if at_pid >= 0 and (tail := _PIDS.match(body, at_pid)):
         pid, uid = int(tail[1]), int(tail[2]) if tail[2] else None
         before = body[:at_pid]
     at_task = before.find(",task=", max(0, len(before) - LONGEST_COMM - 6))
@@ -173,7 +175,6 @@ def _constraint(text: str) -> Constraint:
             continue
         last = name.lstrip(",")
         keys.setdefault(last, value if equals else "")
-    known = {"constraint", *_KNOWN, "task", "pid", "uid", ""}
     return Constraint(
         constraint=keys.get("constraint"),
         oom_memcg=keys.get("oom_memcg"),
@@ -183,7 +184,7 @@ def _constraint(text: str) -> Constraint:
         task=task,
         pid=pid,
         uid=uid,
-        extra=tuple((name, value) for name, value in keys.items() if name not in known),
+        extra=tuple((name, value) for name, value in keys.items() if name not in _READ),
     )
 
 

@@ -60,7 +60,7 @@ class KernelReader:
         self._talking = False  # whether the next line is likely to mean something
         self._asleep_since = 0
         self._unseen = _SAMPLED  # bytes since the clock saw a line that was passed over
-        self._before = b""  # the last lines of the buffer before, as far as they were passed over
+        self._before = (b"", 0)  # the buffer before, and from where on it was passed over
         self._last = Stamp()
         self._sequence = (0, 0)  # the number of the last record, and its line
 
@@ -109,8 +109,7 @@ class KernelReader:
             at = start
             if hit >= 0:
                 self._wake(_LOOK_BACK + 1)
-        asleep = self._patience < 0
-        self._before = data[max(asleep_from, _lines_back(data, end - 1, _LOOK_BACK - 1)) :] if asleep else b""
+        self._before = (data, asleep_from) if self._patience < 0 else (b"", 0)
         return self._line + 1
 
     def wakes(self) -> tuple[bytes, ...] | None:
@@ -124,7 +123,7 @@ class KernelReader:
         self._unseen += len(data)
         if self._unseen >= _SAMPLED:
             self._sample(data, len(data))
-        self._before = data[_lines_back(data, len(data) - 1, _LOOK_BACK - 1) :]
+        self._before = data, 0
         return self._line + 1
 
     def settle(self) -> None:
@@ -156,9 +155,9 @@ class KernelReader:
 
     def _read_before(self, lines: int) -> None:
         """Read the last lines of the buffer before, as there are too few in front of a marker in this one."""
-        before, self._before = self._before, b""
-        if lines > 0 and before:
-            before = before[_lines_back(before, len(before) - 1, lines - 1) :]
+        (before, start), self._before = self._before, (b"", 0)
+        if lines > 0 and start < len(before):
+            before = before[max(start, _lines_back(before, len(before) - 1, lines - 1)) :]
             self._line -= before.count(b"\n")
             self._wake(lines)
             self._read_lines(before, 0, len(before))
@@ -238,14 +237,15 @@ class KernelReader:
         if len(raw) > _LONGEST_TEXT:
             middle = max(0, self._markers.first(raw, 0, len(raw)))
             raw = raw[max(0, middle - 2048) : middle + (_LONGEST_TEXT >> 1)]
-        if self._plain and b"Killed process " not in raw and parse(raw.decode("utf-8", "replace")) is None:
-            return False  # what stands in front is looked at only if the rest means something
+        if self._plain and self._words.first(raw, 0, len(raw)) < 0:
+            return False  # what stands in front is looked at only if the rest may mean something
         meant = False
         for stamp, text in self._unwrap(raw):
-            parts = [(part, parse(part)) for part in unfolded(text)]
-            if stamp.dropped or self._episodes.table_open or any(line is not None for _part, line in parts):
-                here = self._noted(stamp, text)
-                for part, line in parts:
+            here: Stamp | None = None
+            for part in unfolded(text):
+                line = parse(part)
+                if line is not None or stamp.dropped or self._episodes.table_open:
+                    here = here or self._noted(stamp, text)
                     meant |= self._take_text(here, part, line)
         return meant
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from typing import Any
 
 from leakhunt.readers.kernel_log.lines import KIB, Kill, Other, Selection
 
@@ -24,6 +26,10 @@ _MESSAGES = (
 _FULL = re.compile(
     r"total-vm:(\d{1,18})kB, anon-rss:(\d{1,18})kB, file-rss:(\d{1,18})kB(?:, shmem-rss:(\d{1,18})kB"
     r"(?:, UID:(\d{1,10}) pgtables:(\d{1,18})kB oom_score_adj:(-?\d{1,5}))?)?(?=\s|$)"
+)
+# The whole of such a line, its name being no riddle.
+_USUAL = re.compile(
+    rf"(?:({'|'.join(map(re.escape, _MESSAGES))}): )?{_KILLED.pattern}([^()]{{1,{COMM}}})\) {_FULL.pattern}"
 )
 _SIZES = re.compile(
     r"((?:total-vm|vsz|anon-rss|file-rss|shmem-rss|pgtables)(?=:\d{1,20}kB)|UID|oom_score_adj):(-?\d{1,20})"
@@ -49,6 +55,9 @@ def _comm_and_uid(text: str, start: int, uid: str | None) -> tuple[tuple[str, in
 
 def kill_line(text: str) -> Kill | None:
     """Read the kill itself, in any of its forms."""
+    if usual := _USUAL.fullmatch(text):
+        message, pid, uid, comm, *fields = usual.groups()
+        return _whole(message, (int(pid), comm, uid), fields, 0)
     match = _KILLED.search(text)
     if match is None:
         return None
@@ -94,23 +103,22 @@ def kill_line(text: str) -> Kill | None:
     )
 
 
-def _whole(
-    message: str | None, who: tuple[int, str, str | None], fields: tuple[str | None, ...], start: int
-) -> Kill:
+def _whole(message: str | None, who: tuple[int, str, str | None], fields: Sequence[Any], start: int) -> Kill:
     """Return a kill whose line has all of its fields."""
     pid, comm, early_uid = who
-    total_vm, anon, file, shmem, uid, pgtables, adj = (int(field) if field else None for field in fields)
+    total_vm, anon, file, shmem, uid, pgtables, adj = fields
+    uid = early_uid or uid
     return Kill(
         message,
         pid,
         comm,
-        int(early_uid) if early_uid else uid,
-        (total_vm or 0) * KIB,
-        (anon or 0) * KIB,
-        (file or 0) * KIB,
-        None if shmem is None else shmem * KIB,
-        None if pgtables is None else pgtables * KIB,
-        adj,
+        None if uid is None else int(uid),
+        int(total_vm) * KIB,
+        int(anon) * KIB,
+        int(file) * KIB,
+        None if shmem is None else int(shmem) * KIB,
+        None if pgtables is None else int(pgtables) * KIB,
+        None if adj is None else int(adj),
         start,
         cut=False,
     )

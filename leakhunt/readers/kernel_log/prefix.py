@@ -36,17 +36,7 @@ _RELTIME = re.compile(r"\[([^\d\]\s]{1,8})(\d{1,2}) (\d\d):(\d\d)\] ")
 _MONOTONIC = re.compile(r"\[ *(\d{1,12}\.\d{3,9})(?:\*| *<[ *+\d.]{1,24}>)?\](?:\[ *([TC]\d{1,10})\])? ?")
 _DELTA = re.compile(r"\[(?:<[ \d.]{1,24}>| *\+\d{1,8}\.\d{1,9})\] ?")
 _CALLER = re.compile(r"\[ *([TC]\d{1,10})\] ?")
-_POD_PREFIX = re.compile(r"\[(?:pod/([\w.-]{1,253})/([\w.-]{1,63})|[\w.-]{1,80}/[\w./-]{1,200})\] ")
-_LEVEL = re.compile(r"<\d{1,3}>(?:1 (?=\d{4}-))?")
 _UNIX = re.compile(r"(\d{9,11}\.\d{3,9}) (?=\S)")
-_KMSG = re.compile(r"(\d{1,4}),(\d{1,20}),(\d{1,20}),([^;\s]{0,120});")
-_CRI = re.compile(r"(?:stdout|stderr) [FP](?::\w{1,16})? ")
-_FACILITY = re.compile(r"(?:kern|user|daemon|syslog|auth|local\d) {0,3}:\w{2,6} {0,3}: ")
-_KLOG = re.compile(r"[IWEF](\d\d)(\d\d) (\d\d):(\d\d):(\d\d)\.(\d{6}) +\d{1,10} [\w.-]{1,80}:\d{1,6}\] ")
-_DROPPED = re.compile(r"\*\* (\d{1,12}) printk messages dropped \*\* ?(?=\S)")
-_COMPOSE = re.compile(r"([\w.-]{1,120}) +\| ")
-_GUEST = re.compile(r"(?:\w{1,4}\(\d{1,3}\) )?[\w:+-]{1,40} - Guest: ")
-_REPEATED = re.compile(r"message repeated \d{1,9} times: \[ ?")
 _KERNEL = re.compile(r"kernel: ?")
 _MIDWAY = re.compile(r"\[ *(\d{1,12}\.\d{6})\](?:\[ *([TC]\d{1,10})\])? (?=\S)")
 _REACH = 300
@@ -120,7 +110,7 @@ class _Reader:
         if match := self.take(_BRACKET_ISO):
             self.stamped(iso_wall(match))
             return True
-        if match := self.take(_POD_PREFIX):
+        if match := self.take(speakers.POD_PREFIX):
             self.pod, self.container = match[1] or self.pod, match[2] or self.container
             return True
         return self.take(_DELTA) is not None or self.calendar()
@@ -145,7 +135,7 @@ class _Reader:
 
     def level(self) -> bool:
         """Take ``<4>``; RFC 5424 opens with it too."""
-        match = self.take(_LEVEL)
+        match = self.take(speakers.LEVEL)
         if match:
             self.rfc = match[0].endswith(" ")
         return match is not None
@@ -155,7 +145,7 @@ class _Reader:
         if match := self.take(_ISO):
             self.stamped(iso_wall(match))
             return self.named()
-        if match := self.take(_KMSG):
+        if match := self.take(speakers.KMSG):
             self.kernel = self.kernel or int(match[1]) < 8
             self.sequence = int(match[2])
             self.monotonic = int(match[3]) / 1e6
@@ -222,7 +212,7 @@ class _Reader:
         if match := self.take(_ISO):  # the name of a weekday first
             self.stamped(iso_wall(match))
             return self.named()
-        return self.take(_KLOG) is not None or self.quiet_word()
+        return self.take(speakers.KLOG) is not None or self.quiet_word()
 
     def quiet_word(self) -> bool:
         """Take a prefix that says nothing."""
@@ -237,14 +227,17 @@ class _Reader:
         if self.monotonic is not None and not self.tag and (match := self.take(speakers.MONOTONIC_TAG)):
             self.host, self.tag = self.host or match[1], match[2]
             return True
-        if match := self.take(_COMPOSE):
+        if match := self.take(speakers.COMPOSE):
             self.container = match[1]
             return True
-        return any(self.take(pattern) for pattern in (_CRI, _FACILITY, _GUEST, _REPEATED, speakers.GREP))
+        return any(
+            self.take(pattern)
+            for pattern in (speakers.CRI, speakers.FACILITY, speakers.GUEST, speakers.REPEATED, speakers.GREP)
+        )
 
     def star(self) -> bool:
         """Take the kernel's note that it dropped messages."""
-        match = self.take(_DROPPED)
+        match = self.take(speakers.DROPPED)
         if match:
             self.dropped += int(match[1])
             self.kernel = True
@@ -279,6 +272,10 @@ def strip(text: str) -> tuple[Stamp, str]:
     """Take all prefixes off a line: what they say, and the text that remains."""
     end = text.find(" kernel: ", 0, _REACH) + len(" kernel: ")
     stamp = _strip_head(text[:end]) if end >= len(" kernel: ") else None
+    if stamp is not None and stamp.host is not None and (match := speakers.SPEAKS.match(text, end)):
+        return Stamp(stamp.wall, float(match[1]), *stamp[2:]), text[
+            match.end() :
+        ]  # as all that follows would
     reader = _Reader(text, stamp or Stamp())
     reader.at = end if stamp else 0  # lines of one second open alike
     reader.run()
@@ -295,6 +292,9 @@ def strip(text: str) -> tuple[Stamp, str]:
 @lru_cache(maxsize=64)
 def _strip_head(text: str) -> Stamp | None:
     """Read a log's own prefix, up to the kernel's name; None where that is not all there is."""
+    if (match := speakers.USUAL_HEAD.fullmatch(text)) and (month := MONTHS.get(match[1].lower())):
+        wall = Wall(None, month, int(match[2]), *clock_of(match, 3))
+        return Stamp(wall, host=match[6], kernel=True, tag="kernel")
     reader = _Reader(text, Stamp())
     reader.run()
     return reader.stamp() if reader.at == len(text) and reader.kernel else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 from leakhunt.model.evidence import Evidence
@@ -49,6 +50,7 @@ class Table(NamedTuple):
     places: Places
 
 
+@lru_cache(maxsize=16)
 def table_of(names: tuple[str, ...]) -> Table | None:
     """Make the pattern of a table's rows: the pid, a number for each column, and the name, which is the rest."""
     if len(names) > 30 or names[-1] != "name" or not {"uid", "tgid", "rss"} <= set(names):
@@ -168,11 +170,11 @@ class Report:
         if self.table is not None and kill.total_vm:
             places = self.table.places
             for row in self.rows:
-                if int(row[places.tgid]) == kill.pid or int(row[0]) == kill.pid:
+                if kill.pid in (int(row[places.tgid]), int(row[0])):
                     pages = int(row[places.total_vm]) if places.total_vm else 0
-                    fitting = [size for size in _PAGE_SIZES if pages * size == kill.total_vm]
-                    if fitting:
-                        return fitting[0]
+                    for size in _PAGE_SIZES:
+                        if pages * size == kill.total_vm:
+                            return size
         return self.page_size
 
     def is_process(self, pid: int) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone, tzinfo
@@ -16,9 +15,8 @@ from leakhunt.readers.kernel_log.episodes import Found
 from leakhunt.readers.kernel_log.kernel import KernelReader
 from leakhunt.readers.kernel_log.listener import Heard, Listener, Listeners, Reading
 from leakhunt.readers.kernel_log.times import Clock
-from leakhunt.readers.markers import Markers
+from leakhunt.readers.markers import Groups
 
-_LONG = 9  # bytes
 Event = Union[Found, Heard, SourceSummary]
 
 
@@ -73,9 +71,9 @@ def scan(
         if data:
             ends.see(data)
             awake = gate.opens_for(data)
-            following = (kernel.read if awake[0] else kernel.pass_by)(data, line)
-            for other, reads in zip(others, awake[1:]):
-                (other.read if reads else other.pass_by)(data, line)
+            following = (kernel.read if awake & 1 else kernel.pass_by)(data, line)
+            for number, other in enumerate(others, 1):
+                (other.read if awake >> number & 1 else other.pass_by)(data, line)
             line = following - cut
         else:
             kernel.settle()
@@ -96,37 +94,24 @@ class _Sleeper(Protocol):
 
 
 class _Gate:
-    """Looks for what would wake those who sleep: in one pass over each buffer for all, and in others for whom it is."""
+    """Looks for what would wake those who sleep, in one pass over each buffer for all of them."""
 
     def __init__(self, sleepers: Sequence[_Sleeper]) -> None:
         self._sleepers = sleepers
-        self._none = (False,) * len(sleepers)
-        self._known: dict[tuple[bytes, ...], tuple[Markers, ...]] = {}
+        self._wakes: list[tuple[bytes, ...] | None] = []
+        self._groups = Groups(())
+        self._awake = 0  # a bit for each who reads all
 
-    def opens_for(self, data: bytes) -> Sequence[bool]:
-        """Tell who is to read a buffer: who is awake, and whose word it holds."""
+    def opens_for(self, data: bytes) -> int:
+        """Return a bit for each who is to read a buffer, as it is awake or one of its words is there."""
         if len(self._sleepers) == 1:  # it looks for its words itself
-            return (True,)
+            return 1
         wakes = [sleeper.wakes() for sleeper in self._sleepers]
-        words = [word for word in wakes if word is not None]
-        if len(words) == len(wakes) and not self._hold(tuple(itertools.chain(*words)), data):
-            return self._none
-        return [word is None or self._hold(word, data) for word in wakes]
-
-    def _hold(self, words: tuple[bytes, ...], data: bytes) -> bool:
-        searches = self._known.get(words)
-        if searches is None:
-            searches = self._known[words] = tuple(map(Markers, _by_length(words)))
-        return any(search.first(data, 0, len(data)) >= 0 for search in searches)
-
-
-def _by_length(words: Iterable[bytes]) -> Iterator[list[bytes]]:
-    """Yield short words and long ones: one short word slows a search for long ones down by half."""
-    distinct = dict.fromkeys(words)
-    yield from filter(
-        None,
-        ([word for word in distinct if len(word) < _LONG], [word for word in distinct if len(word) >= _LONG]),
-    )
+        if wakes != self._wakes:
+            self._wakes = wakes
+            self._groups = Groups([words or () for words in wakes])
+            self._awake = sum(1 << number for number, words in enumerate(wakes) if words is None)
+        return self._awake | self._groups.of(data)
 
 
 def _fetched(kernel: KernelReader, others: Iterable[Listener]) -> Iterator[Event]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from leakhunt.model.evidence import Evidence
+from leakhunt.model.evidence import Evidence, Place
 from leakhunt.model.oom import OomKill, Process
 from leakhunt.readers.kernel_log.lines import Kill
 from leakhunt.readers.kernel_log.report import SMALLEST_PAGE, Report
 from leakhunt.readers.kernel_log.stamps import Stamp
 from leakhunt.readers.kernel_log.times import Moment
 
+_NOWHERE = Place()
 SAME_KILL_S = 30.0
 MOST_SIGHTINGS = 40
 _MAY_BE_MISSING = {"task table", "page size", "unit of pgtables"}
@@ -73,7 +74,8 @@ class Sighting:
         elif selected and constraint and not self.member:
             tgid = selected.pid
         page_size = report.page_size_of(kill)
-        missing = self._missing(page_size)
+        scope = report.scope(kill.message)
+        missing = self._missing(scope, page_size)
         uid = kill.uid
         if uid is None and constraint is not None and constraint.pid in {kill.pid, tgid}:
             uid = constraint.uid
@@ -87,7 +89,7 @@ class Sighting:
             boot_number=self.place.boot_number,
             host=self.stamp.host,
             confidence=self._confidence(),
-            scope=report.scope(kill.message),
+            scope=scope,
             tgid=tgid,
             uid=uid,
             total_vm=kill.total_vm,
@@ -101,6 +103,7 @@ class Sighting:
             selected=selected,
             kernel=report.kernel,
             cgroup=report.owner(),
+            place=_NOWHERE,
             memory=report.limit(),
             group=report.group,
             episode=report.number,
@@ -121,12 +124,12 @@ class Sighting:
             return "confirmed"
         return "possible"
 
-    def _missing(self, page_size: int | None) -> tuple[str, ...]:
+    def _missing(self, scope: str, page_size: int | None) -> tuple[str, ...]:
         report = self.report
         missing = []
         if report.invoker is None:
             missing.append("header")
-        if report.scope(self.kill.message) == "memcg" and report.memory is None:
+        if scope == "memcg" and report.memory is None:
             missing.append("memory usage")
         if report.table is None:
             missing.append("task table")

@@ -24,3 +24,17 @@ GREP = re.compile(
     r"[\w./@+~-]{1,200}:(?:\d{1,9}:)?(?=\w{3} [ \d]\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\d[T ]|\[ {0,5}\d{1,12}\.\d{6}\])"
 )
 QUOTED = re.compile("[>|\u2502] ?")
+POD_PREFIX = re.compile(r"\[(?:pod/([\w.-]{1,253})/([\w.-]{1,63})|[\w.-]{1,80}/[\w./-]{1,200})\] ")
+CRI = re.compile(r"(?:stdout|stderr) [FP](?::\w{1,16})? ")
+FACILITY = re.compile(r"(?:kern|user|daemon|syslog|auth|local\d) {0,3}:\w{2,6} {0,3}: ")
+KLOG = re.compile(r"[IWEF](\d\d)(\d\d) (\d\d):(\d\d):(\d\d)\.(\d{6}) +\d{1,10} [\w.-]{1,80}:\d{1,6}\] ")
+COMPOSE = re.compile(r"([\w.-]{1,120}) +\| ")
+GUEST = re.compile(r"(?:\w{1,4}\(\d{1,3}\) )?[\w:+-]{1,40} - Guest: ")
+REPEATED = re.compile(r"message repeated \d{1,9} times: \[ ?")
+LEVEL = re.compile(r"<\d{1,3}>(?:1 (?=\d{4}-))?")
+KMSG = re.compile(r"(\d{1,4}),(\d{1,20}),(\d{1,20}),([^;\s]{0,120});")
+DROPPED = re.compile(r"\*\* (\d{1,12}) printk messages dropped \*\* ?(?=\S)")
+# A syslog's, as most write it.
+USUAL_HEAD = re.compile(r"([A-Z][a-z]{2}) {1,2}(\d{1,2}) (\d\d):(\d\d):(\d\d) ([^\s:.\[\]|]{1,255}) kernel: ")
+# The kernel's stamp, behind which it begins to speak.
+SPEAKS = re.compile(r"\[ *(\d{1,12}\.\d{3,9})\] (?=[^\W\d_])")

@@ -163,7 +163,8 @@ class Clock:
         if self.reference is None:
             return None, 0.0
         bound = self.reference + timedelta(days=1)
-        for year in range(bound.year + 1, bound.year - 9, -1):
+        latest = bound.year + (wall.month == 1)  # no zone is so far off that it could be later
+        for year in range(latest, bound.year - 9, -1):
             try:
                 when, doubt = _local(wall, year, zone)
             except ValueError:  # the 29th of February
@@ -177,6 +178,8 @@ def _local(wall: Wall, year: int, zone: tzinfo) -> tuple[datetime, float]:
     """Return a local time in UTC; where clocks were set back it is one of two, and the doubt says so."""
     second = min(wall.second, 59)  # a leap second
     naive = datetime(year, wall.month, wall.day, wall.hour, wall.minute, second, wall.microsecond, zone)
+    if zone is UTC:
+        return naive, wall.resolution
     early = naive.astimezone(UTC)
     if isinstance(zone, timezone):  # the same all year round
         return early, wall.resolution

@@ -145,12 +145,14 @@ WORDINGS = (
     ),
     Wording("shell", b"Killed", re.compile(rb"(?:^|[\s|\"])(?P<signal>Killed)(?:\\r)?(?:\\n\"|\r?$|\"[,}])")),
 )
-# What must not be missed in any log, and what is looked for once its program is known to speak.
+# What must not be missed in any log, and what is looked for once its program is known to speak. A shell's word stands
+# alone, or spaces or a colour follow it; the kernel's goes on.
+_ALONE = (b"Killed  ", b"Killed\n", b"Killed\r", b'Killed"', b"Killed\\", b"Killed\x1b")
 DEATHS = (
     b"terminated",
     b"killed by signal",
     b"Worker (pid:",
-    b"Killed",
+    *_ALONE,
     b"died, restarting",
     b"exit codes of the workers are",
 )

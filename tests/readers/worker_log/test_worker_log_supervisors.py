@@ -133,6 +133,16 @@ def test_what_is_no_violent_death_is_not_told(line: str) -> None:
     assert hear(f"{line}\n".encode()) == []
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["Killed", "Killed\r", '{"log":"Killed\\n"}', '{"log":"Killed"}', '["Killed","x"]', "\x1b[31mKilled\x1b[0m",
+     '{"log":"\\u001b[31mKilled\\u001b[0m"}', "run.sh: line 21: 3839 Killed                  python -m shop.worker"],
+)  # fmt: skip
+def test_a_shell_s_word_wakes_in_whatever_wrapping(line: str) -> None:
+    """The word alone on a line, coloured or in JSON, is found among other lines."""
+    assert [one.program for one in deaths(hear(f"a line\n{line}\nanother\n".encode()))] == ["shell"]
+
+
 def test_a_traceback_tells_a_death_once() -> None:
     """What a traceback repeats is the same death; what comes much later is another."""
     line = "RuntimeError: DataLoader worker (pid 1285) is killed by signal: Killed. "

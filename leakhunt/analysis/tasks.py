@@ -1,0 +1,208 @@
+"""What each task type does to memory, from the records of the processes that ran it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime, timezone
+
+from leakhunt.analysis.endings import endings
+from leakhunt.analysis.keeping import Run, judge, quantile, runs
+from leakhunt.analysis.sharing import Share, shares
+from leakhunt.model.record import (
+    UNKNOWN,
+    Alive,
+    Life,
+    Peak,
+    ProcessSummary,
+    Records,
+    RunningTask,
+    TaskMemory,
+    TasksResult,
+)
+from leakhunt.units import count_of
+
+RECYCLE_AT = 100 << 20
+_FAILURE = "FAILURE"
+_LEAST_SPIKE, _SURE_SPIKE = 16 << 20, 256 << 20
+_SPIKE_OF_RSS, _SPIKE_OF_LIMIT = 2, 5  # a half, a fifth
+_ENDED = {"killed": "killed", "exit": "killed", "recycled": "killed", "running": "still running"}
+_ORDER = {"keeps": 0, "spikes": 1, "too few": 2, "clean": 2}
+
+
+class _Task:
+    """One task type while it is counted."""
+
+    def __init__(self) -> None:
+        self.executions = self.failures = self.killed = 0
+        self.runs: list[Run] = []
+        self.peaks: list[int] = []  # above the start
+        self.spiking = False
+        self.queues: set[str] = set()
+        self.beside: set[str] = set()  # others that its processes ran
+
+
+def analyse(records: Records, alive: Alive | None) -> TasksResult:
+    """Tell what each task type keeps and needs, what was running at the end, and which belong on their own queue.
+
+    Args:
+        records: what was read.
+        alive: who runs on this machine; None where that is not asked or not known.
+    """
+    became = endings(records.lives, alive)
+    tasks: dict[str, _Task] = defaultdict(_Task)
+    running: list[RunningTask] = []
+    for life in records.lives:
+        _count(life, records.tasks, tasks)
+        for begun in life.running.values():
+            ended, proof = became[life.process.key]
+            ended = _ENDED.get(ended, "unknown")
+            tasks[begun.task].killed += ended == "killed"
+            running.append(
+                RunningTask(
+                    begun.task,
+                    begun.id,
+                    life.process.key.pid,
+                    _utc(begun.when),
+                    ended,
+                    proof,
+                    life.process.key.host,
+                    begun.queue,
+                    begun.retries,
+                    begun.redelivered,
+                    begun.rss,
+                )
+            )
+    parts = shares([life.executions for life in records.lives if not life.process.shared])
+    by_name = {records.tasks[number]: share for number, share in parts.items()}
+    found = [_result(name, task, by_name.get(name)) for name, task in tasks.items()]
+    trouble = {task.name for task in found if task.verdict in {"keeps", "spikes"}}
+    return TasksResult(
+        tasks=tuple(sorted((_placed(task, tasks, trouble) for task in found), key=_rank)),
+        running=tuple(sorted(running, key=lambda one: (one.ended, one.since is None, one.since))),
+        processes=tuple(_summary(life, became[life.process.key][0]) for life in records.lives),
+        warnings=(*records.warnings, *_warnings(records.lives, running)),
+        skipped=records.skipped,
+    )
+
+
+def _count(life: Life, names: Sequence[str], tasks: dict[str, _Task]) -> None:
+    """Count one process's executions."""
+    ran = {task for task, _ in life.finished} | {begun.task for begun in life.running.values()}
+    for name in ran:
+        tasks[name].queues |= life.queues.get(name, set())
+        tasks[name].beside |= ran - {name}
+    for (name, state), count in life.finished.items():
+        tasks[name].executions += count
+        tasks[name].failures += count * (state == _FAILURE)
+    if life.process.shared:
+        return
+    found = runs(life.executions)
+    for number, run in found.items():
+        tasks[names[number]].runs.append(run)
+    _count_peaks(life, names, tasks)
+
+
+def _count_peaks(life: Life, names: Sequence[str], tasks: dict[str, _Task]) -> None:
+    """Count peaks above the start; the first execution of a task in a process may be loading modules."""
+    columns, limit = life.executions, life.process.limit
+    first: dict[int, tuple[int, int]] = {}
+    warm: set[int] = set()
+    for number, before, peak in zip(columns.task, columns.before, columns.peak):
+        if UNKNOWN in (before, peak):
+            continue
+        if number not in first:
+            first[number] = (before, peak)
+            continue
+        warm.add(number)
+        _add_peak(tasks[names[number]], before, peak, limit)
+    for number in first.keys() - warm:
+        _add_peak(tasks[names[number]], *first[number], limit)
+
+
+def _add_peak(task: _Task, before: int, peak: int, limit: int | None) -> None:
+    above = max(0, peak - before)
+    least = min(_SURE_SPIKE, max(_LEAST_SPIKE, before // _SPIKE_OF_RSS))
+    if limit:
+        least = min(least, max(_LEAST_SPIKE, limit // _SPIKE_OF_LIMIT))
+    task.spiking = task.spiking or above >= least
+    task.peaks.append(above)
+
+
+def _result(name: str, task: _Task, share: Share | None) -> TaskMemory:
+    keeping = judge(task.runs, share)
+    verdict = "spikes" if keeping.verdict != "keeps" and task.spiking else keeping.verdict
+    keeps = verdict == "keeps" and keeping.spread is not None and keeping.spread.median > 0
+    return TaskMemory(
+        name=name,
+        executions=task.executions,
+        failures=task.failures,
+        killed=task.killed,
+        measured=sum(len(run.kept) for run in task.runs),
+        kept=keeping.spread,
+        kept_total=keeping.total,
+        warm_up=sum(run.warm_up for run in task.runs) if task.runs else None,
+        peak=_peak(task.peaks),
+        verdict=verdict,
+        why=keeping.why if verdict == keeping.verdict and task.executions else "",
+        queues=tuple(sorted(task.queues)),
+        recycle_after=max(1, RECYCLE_AT // keeping.spread.median) if keeps and keeping.spread else None,
+    )
+
+
+def _placed(task: TaskMemory, tasks: dict[str, _Task], trouble: set[str]) -> TaskMemory:
+    """Say whether a task belongs on its own queue: it keeps or spikes, and peaceful ones run beside it."""
+    return replace(task, own_queue=task.name in trouble and bool(tasks[task.name].beside - trouble))
+
+
+def _rank(task: TaskMemory) -> tuple[int, int, int, int, str]:
+    """Put what keeps most first, then what spikes highest, then what was killed, then what ran most."""
+    size = task.kept_total if task.verdict == "keeps" else task.peak.max if task.peak else 0
+    weight = size or 0 if _ORDER[task.verdict] < _ORDER["clean"] else 0
+    return _ORDER[task.verdict], -weight, -task.killed, -task.executions, task.name
+
+
+def _peak(above: list[int]) -> Peak | None:
+    if not above:
+        return None
+    above.sort()
+    return Peak(quantile(above, 0.5), quantile(above, 0.95), above[-1])
+
+
+def _summary(life: Life, ended: str) -> ProcessSummary:
+    columns = life.executions
+    first = next((size for size in columns.before if size != UNKNOWN), None)
+    last = next((size for size in reversed(columns.after) if size != UNKNOWN), None)
+    return ProcessSummary(
+        life.process,
+        ended,
+        life.exit_code,
+        _utc(life.last) if life.last else None,
+        len(columns),
+        None if first is None or last is None else last - first,
+        life.lost,
+    )
+
+
+def _warnings(lives: Sequence[Life], running: Sequence[RunningTask]) -> Iterator[str]:
+    """Say what limits the result."""
+    shared = sum(life.process.shared for life in lives)
+    if shared:
+        yield (
+            f"{count_of(shared, 'process')} of {len(lives):,} ran several tasks at once: that memory is no single task's, "
+            "so only executions are counted there"
+        )
+    unmatched = sum(count for life in lives for count in life.unmatched.values())
+    if unmatched:
+        yield f"the beginning of {count_of(unmatched, 'execution')} is not in the records (rotated, or lost): memory unknown"
+    lost = sum(life.lost for life in lives)
+    if lost:
+        yield f"{count_of(lost, 'line')} could not be written when due, because the disk was full for instance"
+    unknown = sum(task.ended == "unknown" for task in running)
+    if unknown:
+        yield f"whether the process of {count_of(unknown, 'task')} that did not end still runs cannot be told from here"
+
+
+def _utc(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, timezone.utc)

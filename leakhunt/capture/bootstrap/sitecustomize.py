@@ -1,0 +1,61 @@
+"""Loads leakhunt's agent into a Python program, and then the sitecustomize that this one stands in front of.
+
+``leakhunt run`` puts this folder first on PYTHONPATH. This file is read by whatever Python the program has, the oldest
+too; it is no part of the package.
+"""
+
+import os
+import sys
+
+
+def _load(package):
+    """Load the agent; where leakhunt is not installed, from where this file is."""
+    if sys.version_info < (3, 9):
+        if not os.environ.get("LEAKHUNT_SAID"):
+            os.environ["LEAKHUNT_SAID"] = "python"
+            sys.stderr.write("leakhunt: Python 3.9 or later is needed: nothing is watched\n")
+        return
+    import importlib.util
+
+    if importlib.util.find_spec("leakhunt") is None:
+        import importlib.machinery
+
+        class Finder:
+            """Finds leakhunt, and nothing else that may stand beside it."""
+
+            @staticmethod
+            def find_spec(name, path=None, target=None):
+                if name != "leakhunt":
+                    return None
+                return importlib.util.spec_from_file_location(
+                    name, os.path.join(package, "__init__.py"), submodule_search_locations=[package]
+                )
+
+        sys.meta_path.append(Finder)
+    import importlib
+
+    importlib.import_module("leakhunt.capture.boot").boot()
+
+
+def _chain(here):
+    """Load the sitecustomize that would have been loaded without this one; what it raises is its own matter."""
+    sys.path[:] = [folder for folder in sys.path if os.path.realpath(folder or ".") != here]
+    sys.path_importer_cache.pop(here, None)
+    ours = sys.modules.pop(__name__, None)
+    try:
+        __import__(__name__)
+    except ImportError as error:
+        if getattr(error, "name", __name__) != __name__:
+            raise
+    finally:
+        if ours is not None:
+            sys.modules.setdefault(__name__, ours)
+
+
+_here = os.path.dirname(os.path.realpath(__file__))
+if __name__ == "sitecustomize":
+    try:
+        _load(os.path.dirname(os.path.dirname(_here)))
+    except Exception as _error:  # whatever is wrong with leakhunt, the program is to run
+        sys.stderr.write("leakhunt: nothing is watched: %r\n" % (_error,))
+    _chain(_here)

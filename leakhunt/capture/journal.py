@@ -1,0 +1,134 @@
+"""A bounded file of lines, each appended by one write: what was written is there after a SIGKILL.
+
+A full disk or a folder that is gone loses lines and never raises; they are counted, and writing goes on when it can.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from leakhunt.capture.numbered import OpenFile, close_file, open_file
+from leakhunt.capture.room import ROTATED, SUFFIX, make_room
+
+_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+_RETRY_S = 5.0
+_REVIEWS = 4  # times that the folder's room is looked at while one file fills
+
+
+class Journal:
+    """One process's file, and the one before it, which is kept as ``.1``.
+
+    Args:
+        folder: where it is; a private folder.
+        host: this machine's name as file names have it.
+        stem: the file's name without its suffix.
+        budget: bytes for all files of the folder.
+        opening: returns what a file begins with; told whether the process wrote before.
+
+    Attributes:
+        lost: how many lines could not be written since the last that could.
+    """
+
+    def __init__(
+        self, folder: str, host: str, stem: str, *, budget: int, opening: Callable[[bool], bytes]
+    ) -> None:
+        self.lost = 0
+        self._folder, self._host, self._budget = folder, host, budget
+        self._path = os.path.join(folder, stem + SUFFIX)
+        self._rotated = os.path.join(folder, stem + ROTATED)
+        self._opening = opening
+        self._file: OpenFile | None = None
+        self._size = self._limit = self._unreviewed = 0
+        self._torn = self._again = False
+        self._headless = True
+        self._retry_at = 0.0
+        self._rotating = threading.Lock()
+
+    def is_ready(self) -> bool:
+        """Tell whether the file is open, there, and still ours."""
+        file = self._file
+        if file is None:
+            return False
+        try:
+            state = os.fstat(file.fd)
+        except OSError:
+            return False
+        self._size = state.st_size
+        return state.st_ino == file.inode and state.st_dev == file.device and state.st_nlink > 0
+
+    def is_due(self) -> bool:
+        """Tell whether it is time to try to open the file: not more often than every few seconds."""
+        return self._file is not None or time.monotonic() >= self._retry_at
+
+    def open(self) -> None:
+        """Open the file, and go on with what it has.
+
+        Raises:
+            OSError: the folder is gone.
+        """
+        self._retry_at = time.monotonic() + _RETRY_S
+        self.close()
+        self._limit = make_room(self._folder, self._budget, self._host)
+        self._file = open_file(self._path, _FLAGS)
+        self._size = 0 if self._file is None else os.fstat(self._file.fd).st_size
+        self._torn = self._again = self._size > 0  # who knows how its last line ends
+        self._headless = True
+
+    def close(self) -> None:
+        """Close the file; :meth:`open` goes on with it."""
+        close_file(self._file)
+        self._file = None
+
+    def append(self, line: bytes) -> None:
+        """Write a line, which ends with a newline; to be called when the journal is ready.
+
+        Raises:
+            OSError: another file could not be begun.
+        """
+        if self._size + len(line) > self._limit and self._size and self._rotating.acquire(blocking=False):
+            try:
+                self._rotate()
+            finally:
+                self._rotating.release()
+        if self._file is None:
+            self.lost += 1
+            return
+        first = b"\n" * self._torn + (self._opening(self._again) if self._headless else b"")
+        before = first + self._confession()
+        try:
+            done = os.write(self._file.fd, before + line)
+        except OSError:
+            self.lost += 1
+            return
+        self._torn = done < len(before) + len(line)
+        self._headless = self._headless and done < len(first)
+        self.lost = (self.lost if done < len(before) else 0) + self._torn
+        self._unreviewed += done
+        if self._unreviewed > self._limit // _REVIEWS:
+            self._unreviewed = 0
+            self._limit = make_room(self._folder, self._budget, self._host)
+
+    def _rotate(self) -> None:
+        """Begin another file."""
+        if self._file is None:
+            return
+        with suppress(FileNotFoundError):  # it was renamed before, and then something struck
+            os.replace(self._path, self._rotated)
+        fresh = open_file(self._path, _FLAGS)
+        if fresh is None:
+            self.close()
+            return
+        # Another thread may be about to write: the number stays what it is.
+        os.dup2(fresh.fd, self._file.fd, inheritable=False)
+        os.close(fresh.fd)
+        self._file = fresh._replace(fd=self._file.fd)
+        self._headless = self._again = True
+        self._torn = False
+
+    def _confession(self) -> bytes:
+        """Return the line that says how many are missing."""
+        return b'{"e":"lost","t":%.6f,"lines":%d}\n' % (time.time(), self.lost) if self.lost else b""

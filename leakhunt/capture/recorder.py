@@ -1,0 +1,266 @@
+"""The flight recorder: what this process runs, one line of JSON per event, so that it is known after a SIGKILL.
+
+A line is appended by one ``write``, begins with ``{"e":`` and has these keys (sizes in bytes, ``t`` in epoch seconds;
+unknown is null)::
+
+    process  v t pid pids pid_ns ppid start host boot cgroup container pod cpus, what the caller's head has, and again (true in a rotated file)
+    start    t id task queue retries redelivered acks_late reject_lost args_size (about) args_hash rss
+    end      t id task state rss peak
+    recycle  t why rss
+    exit     t code rss
+    lost     t lines (that could not be written before, because the disk was full for instance)
+
+Files are named ``<host>-<pid>-<start>.jsonl``; ``.1`` is the one before. A process that forked writes its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+
+from leakhunt.capture.arguments import hash_of, size_of
+from leakhunt.capture.folder import Folder
+from leakhunt.capture.high_water import HighWater
+from leakhunt.capture.journal import Journal
+from leakhunt.capture.process_line import describe_process
+from leakhunt.capture.room import safe_host
+from leakhunt.errors import LeakhuntError
+
+VERSION = 1
+# What our own lines can raise. A soft time limit may strike here too: it is the task's, and goes its way.
+_OURS = (
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    MemoryError,
+    RuntimeError,
+)
+_OF_ALL = frozenset({"pool", "node", "python", "celery", "container", "pod", "limit", "shared"})
+_PLAIN = re.compile(r"[A-Za-z0-9_.:@-]{1,200}").fullmatch
+_LONGEST = 200
+_MOST_KNOWN = 1_000
+_MOST_RETRIES = 1 << 31
+
+
+class Recorder:
+    """Writes the lines of one process. No method raises: what cannot be written is lost, and counted."""
+
+    def __init__(self, folder: str, head: Mapping[str, object], *, budget: int, reset_peak: bool) -> None:
+        self._folder, self._budget = folder, budget
+        self._head = dict(head)
+        self._shared = bool(self._head.get("shared"))
+        self._memory = HighWater(reset=reset_peak and not self._shared)
+        self._known: dict[tuple[object, ...], str] = {}
+        self._adopt()
+
+    @classmethod
+    def open(
+        cls, folder_path: str, head: Mapping[str, object], *, budget: int = 64 << 20, reset_peak: bool = True
+    ) -> Recorder | None:
+        """Begin a record of this process.
+
+        Args:
+            folder_path: where the records are; made for this user alone.
+            head: what is known of the process beyond what it can find out: ``role``, ``pool``, ``node``, ``name``,
+                ``container``, ``limit``, ``tasks``, ...; ``shared`` is true where several tasks run in it at once, so
+                that its memory is no single task's. Plain data.
+            budget: bytes for all records in the folder.
+            reset_peak: whether the kernel's mark of the peak may be set back. Not where
+                ``worker_max_memory_per_child`` is set: the pool compares that mark after each task.
+
+        Returns:
+            None where nothing can be written now; the program may try again.
+        """
+        try:
+            Folder.open(folder_path)
+            recorder = cls(folder_path, head, budget=budget, reset_peak=reset_peak)
+        except (LeakhuntError, *_OURS):
+            return None
+        return recorder if recorder.is_writing else None
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether there is a file to write to."""
+        return self._journal.is_ready()
+
+    # --- events ---------------------------------------------------------------------------------------------------
+
+    def started(
+        self,
+        task: str,
+        task_id: str,
+        *,
+        queue: object = None,
+        retries: object = 0,
+        redelivered: object = False,
+        acks_late: object = False,
+        reject_lost: object = False,
+        args: object = None,
+        kwargs: object = None,
+        argsrepr: object = None,
+        kwargsrepr: object = None,
+    ) -> None:
+        """Write that a task begins; the values of its arguments are never written.
+
+        Args:
+            task: its name.
+            task_id: its id.
+            queue: the routing key or queue it came by.
+            retries: how often it was retried.
+            redelivered: whether the broker says that it was delivered before.
+            acks_late: the task's setting.
+            reject_lost: the task's ``reject_on_worker_lost``.
+            args: the arguments, of which the size is estimated.
+            kwargs: likewise.
+            argsrepr: the message's header, of which a hash is taken.
+            kwargsrepr: likewise.
+        """
+        try:
+            if not self._is_ready():
+                return
+            key = (task, queue, acks_late, reject_lost)
+            fixed = self._known.get(key) or self._fix(key, _same_for_all(*key))
+            hashed = hash_of(argsrepr, kwargsrepr)
+            rss = self._memory.rss()
+            line = (
+                f'{{"e":"start","t":{time.time():.6f},"id":{_text(task_id)},{fixed}'
+                f'"retries":{retries if type(retries) is int and 0 <= retries <= _MOST_RETRIES else 0},'
+                f'"redelivered":{"true" if redelivered is True else "false"},'
+                f'"args_size":{size_of(args, kwargs)},"args_hash":{_quoted(hashed)},"rss":{_number(rss)}}}\n'
+            ).encode("ascii")
+            self._journal.append(line)
+            if len(self._running) >= _MOST_KNOWN:
+                self._running.pop(next(iter(self._running)))
+            self._running[task_id] = line
+            if not self._shared:
+                self._memory.begin(task_id, rss)
+        except _OURS:
+            self._journal.lost += 1
+
+    def ended(self, task: str, task_id: str, state: str | None) -> None:
+        """Write that a task ended, in one of Celery's states."""
+        try:
+            self._running.pop(task_id, None)
+            if not self._is_ready():
+                return
+            key = (task, state)
+            fixed = self._known.get(key) or self._fix(key, f'"task":{_text(task)},"state":{_text(state)},')
+            rss = self._memory.rss()
+            peak = None if self._shared else self._memory.end(task_id, rss)
+            self._journal.append(
+                (
+                    f'{{"e":"end","t":{time.time():.6f},"id":{_text(task_id)},{fixed}'
+                    f'"rss":{_number(rss)},"peak":{_number(peak)}}}\n'
+                ).encode("ascii")
+            )
+        except _OURS:
+            self._journal.lost += 1
+
+    def recycled(self, why: str) -> None:
+        """Write that the pool replaces this process, and why."""
+        self._event("recycle", "why", _text(why))
+
+    def exited(self, code: int | None) -> None:
+        """Write that this process leaves, with its exit code."""
+        self._event("exit", "code", _number(code if type(code) is int else None))
+
+    def close(self) -> None:
+        """Let go of the files; a later event opens them again."""
+        self._journal.close()
+        self._memory.close()
+
+    def _event(self, kind: str, key: str, value: str) -> None:
+        try:
+            if not self._is_ready():
+                return
+            self._journal.append(
+                f'{{"e":"{kind}","t":{time.time():.6f},"{key}":{value},"rss":{_number(self._memory.rss())}}}\n'.encode(
+                    "ascii"
+                )
+            )
+        except _OURS:
+            self._journal.lost += 1
+
+    def _fix(self, key: tuple[object, ...], fixed: str) -> str:
+        """Remember the part of a line that is the same for all executions of a task."""
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+        self._known[key] = fixed
+        return fixed
+
+    def _is_ready(self) -> bool:
+        """Tell whether there is a file to write to, after seeing to it; after a fork, become the child's recorder."""
+        if os.getpid() != self._pid:
+            self._head = {key: value for key, value in self._head.items() if key in _OF_ALL}
+            self._head.update(role="forked", forked_from=self._pid)
+            self.close()
+            self._memory = HighWater(reset=self._memory.may_reset)
+            self._adopt()
+        elif self._journal.is_ready():
+            return True
+        elif self._journal.is_due():
+            self._open()
+        if self._journal.is_ready():
+            return True
+        self._journal.lost += 1
+        return False
+
+    def _adopt(self) -> None:
+        """Begin the record of the process that this is."""
+        self._pid = os.getpid()
+        self._running: dict[object, bytes] = {}
+        self._described = {**describe_process(), **self._head}
+        host = safe_host(str(self._described["host"]))
+        stem = f"{host}-{self._described['pid']}-{self._described['start']}"
+        self._journal = Journal(self._folder, host, stem, budget=self._budget, opening=self._opening)
+        self._open()
+
+    def _open(self) -> None:
+        """Open the record first: it has the lowest number then, and who takes that is noticed."""
+        self._memory.close()
+        with suppress(OSError):
+            self._journal.open()
+            self._journal.append(b"")
+        self._memory.open()
+
+    def _opening(self, again: bool) -> bytes:  # noqa: FBT001 - its one argument
+        """Return the line about the process, and the lines of what it runs where they may be in another file."""
+        line = {"e": "process", "v": VERSION, "t": round(time.time(), 6), **self._described}
+        if again:
+            line["again"] = True
+        text = json.dumps(line, default=_nothing, separators=(",", ":")).encode("ascii") + b"\n"
+        return text + b"".join(list(self._running.values()))
+
+
+def _same_for_all(task: object, queue: object, acks_late: object, reject_lost: object) -> str:
+    """Return the part of a line that begins a task which is the same for all of its executions."""
+    return (
+        f'"task":{_text(task)},"queue":{_text(queue)},"acks_late":{"true" if acks_late is True else "false"},'
+        f'"reject_lost":{"true" if reject_lost is True else "false"},'
+    )
+
+
+def _text(value: object) -> str:
+    """Return a text as JSON, cut where it is very long; anything else is null."""
+    if type(value) is not str:
+        return "null"
+    return f'"{value}"' if _PLAIN(value) else json.dumps(value[:_LONGEST])
+
+
+def _quoted(value: str | None) -> str:
+    return "null" if value is None else f'"{value}"'
+
+
+def _number(value: int | None) -> str:
+    return "null" if value is None else str(value)
+
+
+def _nothing(_value: object) -> None:
+    """Stand in for what is no plain data: asking it could run anything."""

@@ -1,0 +1,129 @@
+"""Snapshots of this process, with what is known of it."""
+
+from __future__ import annotations
+
+import _thread
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+from leakhunt.capture import snapshot
+from leakhunt.capture.facts import collect
+from leakhunt.capture.folder import Folder
+from leakhunt.capture.identity import Identity
+from leakhunt.capture.letters import SnapshotRequest
+from leakhunt.capture.settings import Settings
+from leakhunt.capture.tracing import Tracing
+
+Tasks = Mapping[str, Mapping[str, object]]
+TIMEOUT = 120.0  # seconds that a snapshot may take which nobody waits for
+_at_work: set[int] = set()  # the threads in which a snapshot is taken, by their numbers
+
+
+def forks() -> bool:
+    """Tell, in a child right after a fork, whether it was forked to write a snapshot."""
+    return _thread.get_ident() in _at_work
+
+
+class Taker:
+    """Takes the snapshots of one process.
+
+    Attributes:
+        number: how many were begun.
+        refused: why the last one was refused; empty when it was not.
+    """
+
+    def __init__(
+        self,
+        folder: Folder,
+        settings: Settings,
+        identity: Identity,
+        *,
+        tracing: Tracing,
+        executions: Mapping[str, int],
+        tasks: Callable[[], Tasks],
+    ) -> None:
+        """Prepare to take snapshots.
+
+        Args:
+            folder: where they are kept.
+            settings: how many of them, and how.
+            identity: who the process is.
+            tracing: the state of tracing.
+            executions: how often each task ran until now; it goes on changing.
+            tasks: gives the registry of tasks; asked in the process that writes.
+        """
+        self._folder = folder
+        self._settings = settings
+        self._identity = identity
+        self._tracing = tracing
+        self._executions = executions
+        self._tasks = tasks
+        self.number = 0
+        self.refused = ""
+
+    def take(
+        self, reason: str, asked: SnapshotRequest | None = None, answer: tuple[Folder, str] | None = None
+    ) -> snapshot.Outcome:
+        """Take a snapshot; not in the handler of a signal.
+
+        Args:
+            reason: why.
+            asked: how; by default as the settings say.
+            answer: where to tell how it went.
+        """
+        known = self._settings
+        how = asked or SnapshotRequest(
+            retainers=known.retainers, trim=known.trim, force=known.force, timeout=TIMEOUT
+        )
+        request = snapshot.Request(
+            reason=reason,
+            deep=how.deep,
+            trim=how.trim,
+            force=how.force,
+            retainers=how.retainers,
+            answer=answer,
+            timeout=how.timeout,
+        )
+        self.number += 1
+        here = _thread.get_ident()
+        _at_work.add(here)
+        try:
+            outcome = snapshot.capture(
+                self._folder,
+                request,
+                self._facts(how, reason),
+                number=self.number,
+                keep=known.keep,
+                budget=known.budget,
+            )
+        finally:
+            _at_work.discard(here)
+        self.refused = outcome.refused or ""
+        return outcome
+
+    def _facts(self, how: SnapshotRequest, reason: str) -> snapshot.Facts:
+        """Return what gives a snapshot's metadata, in the process that writes it."""
+        executions = dict(self._executions)
+        tracing = self._tracing.told()
+        deadline = time.monotonic() + how.timeout
+        number = self.number
+
+        def facts(deep: bool) -> Mapping[str, object]:  # noqa: FBT001 - as capture() asks for it
+            tasks: Tasks = {}
+            with suppress(Exception):  # the program's own registry may be anything
+                tasks = self._tasks()
+            return collect(
+                self._identity,
+                tracing,
+                executions,
+                tasks,
+                deep=deep,
+                retainers=how.retainers,
+                trim=how.trim,
+                deadline=deadline,
+                number=number,
+                reason=reason,
+            )
+
+        return facts

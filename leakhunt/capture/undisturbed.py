@@ -1,0 +1,78 @@
+"""Work of ours between the bytecodes of a stranger's program: nothing of it gets out, and nothing of theirs is kept in."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import zlib
+from collections.abc import Callable
+from contextlib import suppress
+from types import TracebackType
+
+# A handler for one of these may raise into whatever runs, as a soft time limit does: it has to wait until we are done.
+_WAITING = (
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGTERM,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGALRM,
+    signal.SIGVTALRM,
+    signal.SIGPROF,
+    signal.SIGCHLD,
+    signal.SIGXCPU,
+)
+_SAID = "LEAKHUNT_SAID"
+_OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_LIBRARY = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
+_FOREIGN = tuple(os.path.join(_LIBRARY, name) + os.sep for name in ("site-packages", "dist-packages"))
+
+
+def undisturbed(work: Callable[[], object]) -> None:
+    """Do work of ours so that the program does not notice.
+
+    What it raises is dropped; what a handler of the program raises meanwhile goes where it belongs. The program's
+    signals wait, so that none of them breaks off what has begun.
+
+    Args:
+        work: what to do.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        with suppress(Exception):  # no handler runs here: it can only be ours
+            work()
+        return
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        signal.pthread_sigmask(signal.SIG_BLOCK, _WAITING)
+        try:
+            work()
+        except Exception as error:
+            # Another thread may have taken the signal; its handler ran here all the same.
+            if not is_ours(error.__traceback__):
+                raise
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+
+
+def is_ours(trace: TracebackType | None) -> bool:
+    """Tell whether an exception passed through nothing but leakhunt and the standard library."""
+    while trace is not None:
+        name = trace.tb_frame.f_code.co_filename
+        library = name.startswith((_LIBRARY, "<frozen ")) and not name.startswith(_FOREIGN)
+        if not library and not name.startswith(_OURS):
+            return False
+        trace = trace.tb_next
+    return True
+
+
+def say(text: str) -> None:
+    """Write one line to standard error, once in a tree of processes; for the start, never later."""
+    key = f"{zlib.crc32(text.encode('utf-8', 'replace')):08x}"
+    said = os.environ.get(_SAID, "")
+    if key in said.split(","):
+        return
+    os.environ[_SAID] = f"{said},{key}".lstrip(",")
+    with suppress(OSError):
+        os.write(2, f"leakhunt: {text}\n".encode("utf-8", "replace"))

@@ -1,0 +1,136 @@
+"""``leakhunt run``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import click
+
+from leakhunt.capture.settings import PREFIX, Settings, parse_level, parse_signal
+from leakhunt.cli.options import Checked, Duration, Size, stacked
+from leakhunt.control.launch import prepare
+from leakhunt.units import format_duration, format_size
+
+
+def _unasked(function: Any) -> Any:  # noqa: ANN401 - a decorator as click has them
+    """Add the options that say when snapshots are taken unasked, and how many are kept."""
+    return stacked(
+        click.option(
+            "--every",
+            type=click.IntRange(min=1),
+            metavar="N",
+            help="Take a snapshot every N tasks of a process.",
+        ),
+        click.option("--interval", type=Duration(), help="Take a snapshot every so often, such as 30m."),
+        click.option(
+            "--at-rss",
+            type=Checked(parse_level, "SIZE|%"),
+            help="Take a snapshot when a process has so much memory: 80% of its control group's limit, or 1.5GiB.",
+        ),
+        click.option("--each-growth", type=Size(), help="Take a snapshot each time its memory grew by this."),
+        click.option("--at-exit", is_flag=True, default=None, help="Take a snapshot when a process ends."),
+        click.option(
+            "--keep",
+            type=click.IntRange(min=1),
+            metavar="N",
+            help="Keep the newest N snapshots of a process [10].",
+        ),
+        click.option(
+            "--budget", type=Size(), help="Keep at most so many bytes of a process's snapshots [1GiB]."
+        ),
+    )(function)
+
+
+@click.command(
+    short_help="Start a program so that snapshots can be taken of it.",
+    context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False},
+    epilog="""\b
+Examples:
+  leakhunt run -- celery -A proj worker
+  leakhunt run --trace --every 1000 --at-rss 80% -- celery -A proj worker
+  leakhunt run --no-record --dir /srv/leakhunt -- gunicorn shop.wsgi""",
+)
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- CMD [ARG]...")
+@click.option(
+    "--trace/--no-trace",
+    default=None,
+    help="Trace allocations from the start; else 'leakhunt trace PID on' does it later. Slows the program.",
+)
+@click.option(
+    "--frames",
+    type=click.IntRange(1, 65535),
+    metavar="N",
+    help="Keep N frames of each allocation's stack [25].",
+)
+@click.option("--record/--no-record", default=None, help="Write the flight recorder's lines (default: yes).")
+@_unasked
+@click.option(
+    "--dir",
+    "folder",
+    type=click.Path(file_okay=False),
+    metavar="DIR",
+    help="Write everything here, in a folder for its user alone.",
+)
+@click.option(
+    "--signal",
+    type=Checked(parse_signal, "NAME"),
+    help="Announce requests by this signal [URG]; it must be free in the program.",
+)
+@click.option("--retainers/--no-retainers", default=None, help="Look for who holds what grew (default: yes).")
+@click.option(
+    "--trim", is_flag=True, default=None, help="Try with each snapshot what malloc_trim would give back."
+)
+@click.option("--force", is_flag=True, default=None, help="Take snapshots even where memory may not suffice.")
+def run(command: tuple[str, ...], **chosen: Any) -> None:  # noqa: ANN401 - the options above
+    """Start a Python program with leakhunt's agent in it, which takes snapshots when it is asked to.
+
+    The program and every Python process that it starts get an agent; nothing in it has to be changed. For Celery each
+    pool child has its own. Without options the agent waits, and the flight recorder writes which task runs when.
+    Options can be set as variables too, such as LEAKHUNT_AT_RSS=80%, where the program's image or unit is made.
+    """
+    given = {name: value for name, value in chosen.items() if value is not None}
+    if "folder" in given:
+        given["folder"] = os.path.abspath(given["folder"])
+    given.setdefault("record", _recording())
+    settings = Settings.from_environment(os.environ)._replace(agent=True, **given)
+    start = prepare(command, settings, os.environ)
+    click.echo(f"leakhunt: {_words(settings)}; from another shell: {_next(command, settings)}", err=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    start.replace_this_process()
+
+
+def _recording() -> bool:
+    """Whether to record where no option says so: yes, unless a variable says no."""
+    return f"{PREFIX}RECORD" not in os.environ or Settings.from_environment(os.environ).record
+
+
+def _words(settings: Settings) -> str:
+    """Say in one line what is on."""
+    level = settings.at_rss
+    parts = [
+        (f"tracing with {settings.frames} frames", settings.trace),
+        ("flight recorder on", settings.record),
+        (f"a snapshot every {settings.every} tasks", settings.every),
+        (f"a snapshot every {format_duration(settings.interval)}", settings.interval),
+        (f"a snapshot at {_level(settings)}", level),
+        (f"a snapshot each {format_size(settings.each_growth)} of growth", settings.each_growth),
+        ("a snapshot at exit", settings.at_exit),
+    ]
+    return ", ".join(("agent on", *(text for text, wanted in parts if wanted)))
+
+
+def _level(settings: Settings) -> str:
+    level = settings.at_rss
+    if level is None:
+        return ""
+    return f"{level.share * 100:g}% of the limit" if level.share is not None else format_size(level.size or 0)
+
+
+def _next(command: tuple[str, ...], settings: Settings) -> str:
+    """Say how a snapshot is taken of it."""
+    target = "--celery" if "celery" in os.path.basename(command[0]) or "celery" in command[1:3] else "PID"
+    snap = f"leakhunt snap {target}"
+    return snap if settings.trace else f"leakhunt trace {target} on, {snap}"

@@ -1,0 +1,196 @@
+"""Which processes have an agent, and where its folder is."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from leakhunt.capture.letters import Registration
+from leakhunt.capture.mailbox import Box, boxes, open_folder
+from leakhunt.control import process as system
+from leakhunt.control.process import Process
+from leakhunt.errors import LeakhuntError
+
+_LONGEST_TEXT = 200
+_PREFORK = "prefork"
+
+
+class Agent(NamedTuple):
+    """A process that has an agent.
+
+    Attributes:
+        process: the process.
+        box: the agent's folder.
+        registration: who the agent says it is; texts in it may be anything, and are short.
+    """
+
+    process: Process
+    box: Box
+    registration: Registration
+
+    @property
+    def pid(self) -> int:
+        """The process's number as seen from here."""
+        return self.process.pid
+
+    @property
+    def title(self) -> str:
+        """Its number, with its name in Celery where it has one."""
+        names = " ".join(filter(None, (self.registration.node, self.registration.name)))
+        return f"{self.pid} ({names})" if names else str(self.pid)
+
+    @property
+    def runs_tasks(self) -> bool:
+        """Whether it is the process of a Celery worker in which tasks run."""
+        known = self.registration
+        return known.role == "child" or (known.role == "main" and known.pool not in {None, "", _PREFORK})
+
+
+class Found(NamedTuple):
+    """The agents of a machine.
+
+    Attributes:
+        agents: those that were found, by number.
+        closed: how many processes may not be looked at, since they are another user's.
+    """
+
+    agents: tuple[Agent, ...]
+    closed: int
+
+
+def find(pid: int) -> Agent:
+    """Find the agent of one process.
+
+    Args:
+        pid: its number as seen from here.
+
+    Raises:
+        LeakhuntError: there is no such process, it has no agent, or its files may not be read.
+    """
+    process = system.read_process(pid)
+    agent = _agent_of(process)
+    if agent is not None:
+        return agent
+    if process.uid != os.geteuid() and os.geteuid() != 0:
+        raise LeakhuntError(
+            f"process {pid} belongs to the user {system.user_name(process.uid)}",
+            "run this as that user, or as root",
+        )
+    if system.HAS_PROC and system.environment(pid) is None:
+        raise LeakhuntError(
+            f"process {pid} hides its variables, so it cannot be told where its agent keeps its files, if it has one; "
+            "processes that changed their user do that",
+            "set LEAKHUNT_DIR to that folder" + ("" if os.geteuid() == 0 else ", or run this as root"),
+        )
+    raise LeakhuntError(
+        f"process {pid} has no leakhunt agent, or not yet",
+        "start it as 'leakhunt run -- COMMAND', or call leakhunt.celery.install(app) in it; "
+        f"into a process of Python 3.14 or later 'leakhunt attach {pid}' brings one",
+    )
+
+
+def everyone() -> Found:
+    """Find the agents of all processes of this machine that may be looked at."""
+    if not system.HAS_PROC:
+        return Found(tuple(_without_proc()), 0)
+    agents = []
+    closed = 0
+    for pid in system.pids():
+        try:
+            process = system.read_process(pid)
+        except LeakhuntError:
+            continue
+        if process.uid != os.geteuid() and os.geteuid() != 0:
+            closed += 1
+            continue
+        agent = _agent_of(process)
+        if agent is not None:
+            agents.append(agent)
+    return Found(tuple(agents), closed)
+
+
+def of_celery(node: str = "") -> Found:
+    """Find the processes of Celery workers in which tasks run: a pool's children, or the one process of other pools.
+
+    Args:
+        node: a glob that the node's name must match, such as ``celery@web-*``; what stands before the ``@`` suffices.
+    """
+    found = everyone()
+    pattern = node or "*"
+    globs = (pattern, f"{pattern}@*") if "@" not in pattern else (pattern,)
+    agents = (
+        agent
+        for agent in found.agents
+        if agent.runs_tasks
+        and any(fnmatch.fnmatchcase(agent.registration.node or "", glob) for glob in globs)
+    )
+    return found._replace(agents=tuple(agents))
+
+
+def _agent_of(process: Process) -> Agent | None:
+    """Look for the registration of a process in every folder where its agent may keep it."""
+    for folder in _folders(process):
+        place = system.resolved(folder, process.root) if process.root else folder
+        box = Box(place, f"{process.inner}-{process.start}", process.root)
+        try:
+            with system.acting_as(process):
+                if not _owned(box, process):
+                    continue
+                registration = box.registration()
+        except (LeakhuntError, OSError):
+            continue
+        return Agent(process, box, _shortened(registration))
+    return None
+
+
+def _owned(box: Box, process: Process) -> bool:
+    """Whether an agent's folder belongs to the process's user or to root, so that no third one speaks for it."""
+    fd = open_folder(box)
+    try:
+        return os.fstat(fd).st_uid in {process.uid, 0}
+    finally:
+        os.close(fd)
+
+
+def _folders(process: Process) -> Iterator[str]:
+    """Yield where a process's agent may keep its files, the likeliest first, each once."""
+    theirs = (system.environment(process.pid) or {}) if system.HAS_PROC else {}
+    seen: set[str] = set()
+    for variables in (theirs, {"HOME": system.home_of(process.uid)}, os.environ):
+        for folder in (variables.get("LEAKHUNT_DIR", ""), default_folder(variables)):
+            if folder.startswith("/") and folder.isprintable() and folder not in seen:
+                seen.add(folder)
+                yield folder
+
+
+def default_folder(variables: Mapping[str, str]) -> str:
+    """Return where an agent with these variables keeps its files unless it is told, or an empty string if unknown."""
+    state = variables.get("XDG_STATE_HOME", "")
+    home = variables.get("HOME", "")
+    if state.startswith("/"):
+        return os.path.join(state, "leakhunt")
+    return os.path.join(home, ".local", "state", "leakhunt") if home.startswith("/") else ""
+
+
+def _shortened(registration: Registration) -> Registration:
+    """Return a registration whose texts are short enough to be shown."""
+    values: dict[str, Any] = {
+        name: value[:_LONGEST_TEXT]
+        for name, value in registration._asdict().items()
+        if isinstance(value, str) and len(value) > _LONGEST_TEXT
+    }
+    return registration._replace(**values)
+
+
+def _without_proc() -> Iterator[Agent]:
+    """Yield the agents that registered in our own folder and whose processes live."""
+    folder = os.environ.get("LEAKHUNT_DIR") or default_folder(os.environ)
+    for box in boxes(folder):
+        try:
+            registration = box.registration()
+            process = system.read_process(registration.pid)
+        except LeakhuntError:
+            continue
+        yield Agent(process, box, _shortened(registration))

@@ -1,0 +1,164 @@
+"""Two snapshots of a process with its work between them, and the process left as it was."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from leakhunt.capture.letters import SnapshotRequest, TraceRequest
+from leakhunt.control import process as system
+from leakhunt.control.answers import Status, Taken, snapshot, status, trace
+from leakhunt.control.find import Agent
+from leakhunt.control.hold import DiedError
+from leakhunt.errors import LeakhuntError
+
+_TICK_S = 0.1
+_COUNTING_S = 2.0  # each look at the tasks costs the worker a signal
+_SPARE_S = 60.0
+
+
+class Plan(NamedTuple):
+    """What is done with a process.
+
+    Attributes:
+        seconds: how long it works between the snapshots, at most.
+        tasks: how many tasks it runs between them; 0 does not count them.
+        frames: how many frames are traced of each allocation; None leaves tracing as it is.
+        warm_up: how many seconds it is traced before the first snapshot.
+        request: what is taken.
+    """
+
+    seconds: float
+    tasks: int = 0
+    frames: int | None = None
+    warm_up: float = 0.0
+    request: SnapshotRequest = SnapshotRequest()
+
+
+class Listener(NamedTuple):
+    """Who is told what happens.
+
+    Attributes:
+        phase: called with what happens now, the seconds of it that have passed, and all of them or None.
+        note: called with a sentence that is to stay.
+        taken: called with each snapshot as soon as it is there.
+    """
+
+    phase: Callable[[str, float, float | None], None]
+    note: Callable[[str], None]
+    taken: Callable[[Taken], None]
+
+
+def hunt(agent: Agent, plan: Plan, listener: Listener) -> None:
+    """Trace a process if wanted, take a snapshot, let it work, and take another.
+
+    Ctrl-C while it works takes the second snapshot at once. However this ends, tracing is off again if it was off.
+
+    Raises:
+        DiedError: the process ended; the hint says what is left.
+        RefusedError: a snapshot was refused.
+        LeakhuntError: the process cannot be asked, or does not answer.
+    """
+    now = status(agent, plan.request.timeout)
+    first: Taken | None = None
+    try:
+        with _traced(agent, plan, now, listener):
+            if plan.frames is not None and not now.tracing:
+                _work(agent, "warming up", plan.warm_up, listener)
+            first = _take(agent, plan, "first snapshot", listener)
+            listener.taken(first)
+            with contextlib.suppress(KeyboardInterrupt):
+                _work(agent, "at work", plan.seconds, listener, _counter(agent, plan, listener))
+            listener.taken(_take(agent, plan, "second snapshot", listener))
+    except DiedError as error:
+        if first is None:
+            raise
+        recycled = (
+            "; or its pool recycled it (max_tasks_per_child)" if agent.registration.role == "child" else ""
+        )
+        raise DiedError(
+            f"{error.message}, after its first snapshot",
+            f"what it held then: leakhunt top {first.path}; what killed it: leakhunt oom-scan{recycled}",
+        ) from None
+
+
+@contextlib.contextmanager
+def _traced(agent: Agent, plan: Plan, before: Status, listener: Listener) -> Iterator[None]:
+    """Have allocations traced, and stop that at the end, unless they were traced before."""
+    if plan.frames is None or before.tracing:
+        if plan.frames is not None and before.frames < plan.frames:
+            listener.note(f"it is traced already, with {before.frames} frames; that is left as it is")
+        yield
+        return
+    timeout = plan.request.timeout
+    longest = plan.warm_up + plan.seconds + 2 * timeout + _SPARE_S  # it stops by itself if we are killed
+    try:
+        began = trace(agent, TraceRequest(on=True, frames=plan.frames, seconds=longest), timeout)
+    except KeyboardInterrupt:  # it may have been switched on already
+        _stop(agent, timeout, listener)
+        raise
+    try:
+        if began.warning:
+            listener.note(began.warning)
+        yield
+    finally:
+        if system.alive(agent.process):
+            _stop(agent, timeout, listener)
+
+
+def _stop(agent: Agent, timeout: float, listener: Listener) -> None:
+    """Stop tracing, even if somebody is impatient; what goes wrong is told, since the hunt itself has its own end."""
+    try:
+        try:
+            trace(agent, TraceRequest(on=False), timeout)
+        except KeyboardInterrupt:
+            trace(agent, TraceRequest(on=False), timeout)
+    except DiedError:
+        return
+    except LeakhuntError as error:
+        listener.note(
+            f"tracing could not be switched off ({error.message}); it stops by itself later, or by: leakhunt trace {agent.pid} off"
+        )
+
+
+def _take(agent: Agent, plan: Plan, what: str, listener: Listener) -> Taken:
+    return snapshot(agent, plan.request, lambda passed: listener.phase(what, passed, None))
+
+
+def _work(
+    agent: Agent, what: str, seconds: float, listener: Listener, enough: Callable[[], bool] | None = None
+) -> None:
+    """Let the process work for a while, or until it is enough.
+
+    Raises:
+        DiedError: it ended.
+    """
+    began = time.monotonic()
+    while (passed := time.monotonic() - began) < seconds:
+        if not system.alive(agent.process):
+            raise DiedError(f"process {agent.title} has ended")
+        if enough is not None and enough():
+            return
+        listener.phase(what, passed, seconds)
+        time.sleep(min(_TICK_S, seconds - passed))
+
+
+def _counter(agent: Agent, plan: Plan, listener: Listener) -> Callable[[], bool] | None:
+    """Return what tells whether as many tasks ran as are wanted; None if nobody counts."""
+    if not plan.tasks:
+        return None
+    began = status(agent, plan.request.timeout).ran
+    looked = time.monotonic()
+
+    def enough() -> bool:
+        nonlocal looked
+        if time.monotonic() - looked < _COUNTING_S:
+            return False
+        ran = status(agent, plan.request.timeout).ran - began
+        looked = time.monotonic()
+        listener.phase(f"{ran} of {plan.tasks} tasks", 0.0, None)
+        return ran >= plan.tasks
+
+    return enough

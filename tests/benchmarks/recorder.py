@@ -1,0 +1,146 @@
+"""What the flight recorder costs: a no-op task through Celery's own tracer, with and without it, in the same run.
+
+Usage:
+    python tests/benchmarks/recorder.py [--tasks N] [--rounds N]
+
+Needs celery. No broker: the tracer is built and called as a pool child does it, the result is not stored.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import statistics
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from celery import Celery, signals
+from celery.app.trace import build_tracer
+
+from leakhunt.capture.recorder import Recorder
+
+app = Celery("shop", broker="memory://", backend="disabled://")
+
+
+@app.task(name="shop.tasks.nothing")  # type: ignore[untyped-decorator]
+def nothing(_number: int) -> None:
+    """Do nothing."""
+
+
+@contextmanager
+def recording(folder: str, *, reset_peak: bool) -> Iterator[Recorder]:
+    """Connect receivers as the Celery integration does."""
+    recorder = Recorder.open(folder, {"role": "child", "pool": "prefork"}, reset_peak=reset_peak)
+    assert recorder is not None
+
+    def begin(task_id: str, task: Any, args: Any, kwargs: Any, **_: Any) -> None:  # noqa: ANN401 - the signal's
+        request = task.request
+        delivery = request.delivery_info or {}
+        recorder.started(
+            task.name,
+            task_id,
+            queue=delivery.get("routing_key"),
+            retries=request.retries,
+            redelivered=delivery.get("redelivered"),
+            acks_late=task.acks_late,
+            reject_lost=task.reject_on_worker_lost,
+            args=args,
+            kwargs=kwargs,
+            argsrepr=request.argsrepr,
+            kwargsrepr=request.kwargsrepr,
+        )
+
+    def end(task_id: str, task: Any, state: str, **_: Any) -> None:  # noqa: ANN401 - likewise
+        recorder.ended(task.name, task_id, state)
+
+    signals.task_prerun.connect(begin, weak=False)
+    signals.task_postrun.connect(end, weak=False)
+    try:
+        yield recorder
+    finally:
+        signals.task_prerun.disconnect(begin)
+        signals.task_postrun.disconnect(end)
+        recorder.close()
+
+
+@contextmanager
+def listening() -> Iterator[None]:
+    """Connect receivers that do nothing: what Celery itself takes for the two signals."""
+
+    def nothing_at_all(**_: Any) -> None:  # noqa: ANN401 - the signal's
+        pass
+
+    signals.task_prerun.connect(nothing_at_all, weak=False)
+    signals.task_postrun.connect(nothing_at_all, weak=False)
+    try:
+        yield
+    finally:
+        signals.task_prerun.disconnect(nothing_at_all)
+        signals.task_postrun.disconnect(nothing_at_all)
+
+
+def tracer() -> Callable[[str], object]:
+    """Return what runs the task once; built anew, since a tracer looks for receivers when it is built."""
+    traced = build_tracer(nothing.name, nothing, app=app)
+    request = {
+        "id": "",
+        "task": nothing.name,
+        "retries": 0,
+        "argsrepr": "(7,)",
+        "kwargsrepr": "{}",
+        "delivery_info": {"exchange": "", "routing_key": "celery", "priority": 0, "redelivered": False},
+        "hostname": "celery@bench",
+        "is_eager": False,
+        "ignore_result": True,
+    }
+    return lambda task_id: traced(task_id, (7,), {}, {**request, "id": task_id})
+
+
+def microseconds(run: Callable[[str], object], ids: list[str]) -> float:
+    """Return the processor time of one task; other programs' share of a busy machine is not counted."""
+    gc.collect()
+    began = time.process_time()
+    for task_id in ids:
+        run(task_id)
+    return (time.process_time() - began) / len(ids) * 1e6
+
+
+def main() -> None:
+    """Measure in turns, and print the medians of the rounds."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--tasks", type=int, default=5_000)
+    parser.add_argument("--rounds", type=int, default=9)
+    chosen = parser.parse_args()
+    app.finalize()
+    ids = [str(uuid.uuid4()) for _ in range(chosen.tasks)]
+    plain: list[float] = []
+    with_peak: list[float] = []
+    without_peak: list[float] = []
+    signalled: list[float] = []
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o700)
+        for _ in range(chosen.rounds):
+            plain.append(microseconds(tracer(), ids))
+            with listening():
+                signalled.append(microseconds(tracer(), ids))
+            for reset_peak, found in ((True, with_peak), (False, without_peak)):
+                with recording(folder, reset_peak=reset_peak):
+                    found.append(microseconds(tracer(), ids))
+    base = statistics.median(plain)
+    print(f"no-op task through the tracer: {base:.1f} us of processor time")
+    for what, found in (
+        ("signals alone", signalled),
+        ("recorded, peak reset", with_peak),
+        ("recorded, peak not reset", without_peak),
+    ):
+        added = statistics.median(found) - base
+        print(f"{what}: +{added:.1f} us, {added / base:.0%} of the tracer alone (goal: 50 us)")
+
+
+if __name__ == "__main__":
+    main()

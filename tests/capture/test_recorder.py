@@ -1,0 +1,460 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from leakhunt.capture import room
+from leakhunt.capture.arguments import hash_of, size_of
+from leakhunt.capture.recorder import Recorder
+from leakhunt.capture.room import make_room
+
+MIB = 1 << 20
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="what /proc tells is Linux's")
+HEAD = {"role": "child", "node": "celery@shop-1", "name": "ForkPoolWorker-1"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a private folder."""
+    path = tmp_path / "records"
+    path.mkdir(mode=0o700)
+    return path
+
+
+def opened(folder: Path, head: Mapping[str, object] = HEAD, *, reset_peak: bool = True) -> Recorder:
+    """Open a recorder."""
+    recorder = Recorder.open(str(folder), head, reset_peak=reset_peak)
+    assert recorder is not None
+    return recorder
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    """Return all whole lines of all records, the rotated first."""
+    files = sorted(folder.glob("*.jsonl*"), key=lambda path: (path.suffix != ".1", path.name))
+    text = "\n".join(path.read_text(encoding="ascii") for path in files)
+    return [json.loads(line) for line in text.splitlines() if line.endswith("}")]
+
+
+def kinds(folder: Path) -> list[str]:
+    """Return the kinds of the lines."""
+    return [line["e"] for line in lines(folder)]
+
+
+def forked(work: Callable[[], object]) -> int:
+    """Run something in a child, and return its status."""
+    pid = os.fork()
+    if not pid:
+        try:
+            work()
+        finally:
+            os._exit(0)
+    return os.waitpid(pid, 0)[1]
+
+
+def test_an_execution_is_two_lines(folder: Path) -> None:
+    """A task that begins and ends leaves two lines behind the process's, with what was known at the time."""
+    recorder = opened(folder)
+    recorder.started(
+        "shop.tasks.render",
+        "id-1",
+        queue="default",
+        retries=2,
+        redelivered=True,
+        acks_late=True,
+        reject_lost=True,
+        args=("x" * 1000,),
+        kwargs={},
+        argsrepr="('secret',)",
+        kwargsrepr="{}",
+    )
+    recorder.ended("shop.tasks.render", "id-1", "SUCCESS")
+    recorder.exited(0)
+    process, start, end, leave = lines(folder)
+    assert (process["e"], process["v"], process["pid"], process["name"]) == (
+        "process", 1, os.getpid(), "ForkPoolWorker-1",
+    )  # fmt: skip
+    assert {key: start[key] for key in ("task", "id", "queue", "retries", "redelivered")} == {
+        "task": "shop.tasks.render", "id": "id-1", "queue": "default", "retries": 2, "redelivered": True,
+    }  # fmt: skip
+    assert start["acks_late"] is start["reject_lost"] is True
+    assert 1000 <= start["args_size"] < 1100
+    assert re.fullmatch(r"[0-9a-f]{16}", start["args_hash"])
+    assert (end["e"], end["id"], end["state"]) == ("end", "id-1", "SUCCESS")
+    assert (leave["e"], leave["code"]) == ("exit", 0)
+    assert "secret" not in "".join(path.read_text() for path in folder.iterdir())
+
+
+def test_only_its_user_may_read_a_record(folder: Path) -> None:
+    """A record's file is readable and writable by its user alone."""
+    opened(folder).started("a.b", "id-1")
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
+
+
+@LINUX
+def test_a_killed_process_leaves_its_task(folder: Path) -> None:
+    """After a SIGKILL the record ends with the task that was running, whole."""
+
+    def dies() -> None:
+        opened(folder).started("shop.tasks.render", "id-1")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    assert forked(dies) == signal.SIGKILL
+    assert kinds(folder) == ["process", "start"]
+
+
+@LINUX
+def test_the_peak_is_of_the_task(folder: Path) -> None:
+    """What a task needed for a moment is its peak; the next, smaller one has a lower peak again."""
+    recorder = opened(folder)
+    for number, size in enumerate((64 * MIB, 8 * MIB)):
+        recorder.started("a.b", f"id-{number}")
+        held = bytearray(size)
+        del held
+        recorder.ended("a.b", f"id-{number}", "SUCCESS")
+    _, first, high, second, low = lines(folder)
+    assert 60 * MIB < high["peak"] - first["rss"] < 80 * MIB
+    assert 6 * MIB < low["peak"] - second["rss"] < 24 * MIB
+
+
+@LINUX
+def test_the_mark_is_left_alone_where_the_pool_reads_it(folder: Path) -> None:
+    """With ``reset_peak`` off the process's peak never falls, and a task that does not raise it has none."""
+
+    def works() -> None:
+        held = bytearray(64 * MIB)
+        del held
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        recorder = opened(folder, reset_peak=False)
+        for number, size in enumerate((8 * MIB, 128 * MIB)):
+            recorder.started("a.b", f"id-{number}")
+            held = bytearray(size)
+            del held
+            recorder.ended("a.b", f"id-{number}", "SUCCESS")
+        if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before:
+            recorder.exited(99)
+
+    forked(works)
+    ends = [line for line in lines(folder) if line["e"] == "end"]
+    assert ends[0]["peak"] is None
+    assert ends[1]["peak"] > 120 * MIB
+    assert "exit" not in kinds(folder)
+
+
+def test_shared_memory_has_no_peak(folder: Path) -> None:
+    """Where several tasks run at once, no task is given a peak."""
+    recorder = opened(folder, {**HEAD, "shared": True})
+    recorder.started("a.b", "id-1")
+    recorder.started("a.b", "id-2")
+    recorder.ended("a.b", "id-1", "SUCCESS")
+    assert lines(folder)[-1]["peak"] is None
+
+
+def test_a_child_writes_its_own_record(folder: Path) -> None:
+    """A process that was forked from a recorded one writes a file of its own, and not to its parent's."""
+    recorder = opened(folder)
+
+    def works() -> None:
+        recorder.started("a.b", "child")
+        recorder.ended("a.b", "child", "SUCCESS")
+
+    forked(works)
+    recorder.started("a.b", "parent")
+    by_process = [
+        [json.loads(line) for line in path.read_text().splitlines()] for path in sorted(folder.iterdir())
+    ]
+    assert len(by_process) == 2
+    (child,) = [found for found in by_process if found[0]["role"] == "forked"]
+    assert child[0]["forked_from"] == os.getpid() != child[0]["pid"]
+    assert [line.get("id") for line in child] == [None, "child", "child"]
+    assert "name" not in child[0]
+
+
+def test_a_stolen_descriptor_is_not_written_to(folder: Path, tmp_path: Path) -> None:
+    """A program that closes every descriptor and opens others finds none of the recorder's lines in them."""
+
+    def works() -> None:
+        recorder = opened(folder)
+        os.closerange(3, 64)
+        files = [open(tmp_path / f"own-{number}", "w+b") for number in range(8)]  # noqa: SIM115 - they stay open
+        recorder.started("a.b", "id-1")
+        recorder.ended("a.b", "id-1", "SUCCESS")
+        for file in files:
+            file.close()
+
+    forked(works)
+    assert [path.read_bytes() for path in tmp_path.glob("own-*")] == [b""] * 8
+    assert kinds(folder) == ["process", "process", "start", "end"]
+
+
+def test_a_record_that_was_removed_is_begun_again(folder: Path) -> None:
+    """A record that somebody removed is written anew, from the line about the process on."""
+    recorder = opened(folder)
+    recorder.started("a.b", "id-1")
+    for path in folder.iterdir():
+        path.unlink()
+    recorder.ended("a.b", "id-1", "SUCCESS")
+    assert kinds(folder) == ["process", "end"]
+
+
+class _Failing:
+    """Stands in for ``os.write`` on a disk that is full for a while."""
+
+    def __init__(self, *, short: bool) -> None:
+        self.full = False
+        self._short = short
+        self._write = os.write
+
+    def __call__(self, fd: int, data: bytes) -> int:
+        if not self.full:
+            return self._write(fd, data)
+        if self._short:
+            return self._write(fd, data[: len(data) // 2])
+        raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("short", [False, True], ids=["refused", "cut"])
+def test_a_full_disk_loses_lines_and_no_more(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, *, short: bool
+) -> None:
+    """Lines that a full disk refuses or cuts are counted; the next one that fits is whole, and says how many are missing."""
+    write = _Failing(short=short)
+    recorder = opened(folder)
+    monkeypatch.setattr(os, "write", write)
+    recorder.started("a.b", "id-1")
+    write.full = True
+    recorder.ended("a.b", "id-1", "SUCCESS")
+    recorder.started("a.b", "id-2")
+    write.full = False
+    recorder.ended("a.b", "id-2", "SUCCESS")
+    assert [kind for kind in kinds(folder) if kind != "lost"] == ["process", "start", "end"]
+    assert sum(line.get("lines", 0) for line in lines(folder)) == 2
+
+
+def test_the_line_about_the_process_is_never_missing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record that was begun on a full disk has its first line as soon as there is room."""
+    write = _Failing(short=False)
+    write.full = True
+    monkeypatch.setattr(os, "write", write)
+    recorder = opened(folder)
+    recorder.started("a.b", "id-1")
+    write.full = False
+    recorder.ended("a.b", "id-1", "SUCCESS")
+    assert kinds(folder)[:2] in (["process", "lost"], ["process", "start"])
+
+
+def test_a_folder_that_cannot_be_used_is_no_error(tmp_path: Path) -> None:
+    """A folder that is a file, or belongs to everybody, gives no recorder and no exception."""
+    (tmp_path / "file").write_bytes(b"")
+    assert Recorder.open(str(tmp_path / "file"), HEAD) is None
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    assert Recorder.open(str(tmp_path / "open"), HEAD) is None
+
+
+def test_a_planted_link_is_not_followed(folder: Path, tmp_path: Path) -> None:
+    """A symlink in the place of the record is not written through."""
+    target = tmp_path / "target"
+    recorder = opened(folder)
+    recorder.close()
+    (path,) = folder.iterdir()
+    path.unlink()
+    path.symlink_to(target)
+    assert Recorder.open(str(folder), HEAD) is None
+    assert not target.exists()
+
+
+def test_a_folder_that_vanishes_costs_lines_only(folder: Path) -> None:
+    """With its folder gone a recorder neither raises nor makes the folder again."""
+    recorder = opened(folder)
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+    recorder.started("a.b", "id-1")
+    recorder.ended("a.b", "id-1", "SUCCESS")
+    assert not folder.exists()
+
+
+def test_a_record_is_rotated_and_bounded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long record is two files of bounded size, each with the process's line; a running task is in the newer one."""
+    monkeypatch.setattr(room, "_MOST", 4096)
+    monkeypatch.setattr(room, "_LEAST", 4096)
+    recorder = opened(folder)
+    recorder.started("a.b", "long")
+    for number in range(100):
+        recorder.started("a.b", f"id-{number}")
+        recorder.ended("a.b", f"id-{number}", "SUCCESS")
+    files = sorted(folder.iterdir())
+    assert [path.name.partition(".")[2] for path in files] == ["jsonl", "jsonl.1"]
+    assert all(path.stat().st_size < 4096 + 1024 for path in files)
+    newest = [json.loads(line) for line in files[0].read_text().splitlines()]
+    assert newest[0]["e"] == "process"
+    assert newest[0]["again"] is True
+    assert newest[1]["id"] == "long"
+
+
+def test_old_records_make_room(folder: Path) -> None:
+    """Over the budget, the oldest records of processes that are gone are dropped, and a living one's is kept."""
+    for number in range(10):
+        path = folder / f"host-{4_000_000 + number}-1.jsonl"
+        path.write_bytes(b"x" * 1000)
+        os.utime(path, (1_000_000 + number, 1_000_000 + number))
+    own = folder / f"host-{os.getpid()}-{_start()}.jsonl"
+    own.write_bytes(b"x" * 1000)
+    os.utime(own, (1, 1))
+    make_room(str(folder), 8_000, "host")
+    assert own.exists()
+    left = sorted(path.name for path in folder.iterdir() if path != own)
+    assert left == [f"host-{4_000_000 + number}-1.jsonl" for number in range(5, 10)]
+
+
+def test_another_host_s_young_records_are_kept(folder: Path) -> None:
+    """A record of another host may be in use: it is dropped only when nothing was written to it for an hour."""
+    young, old = folder / "other-1-1.jsonl", folder / "other-2-1.jsonl"
+    for path in (young, old):
+        path.write_bytes(b"x" * 1000)
+    os.utime(old, (1, 1))
+    make_room(str(folder), 1_000, "host")
+    assert [path.name for path in folder.iterdir()] == ["other-1-1.jsonl"]
+
+
+def test_many_writers_share_the_budget(folder: Path) -> None:
+    """The more living processes write, the less each of them may."""
+    budget = 1 << 20
+    alone = make_room(str(folder), budget, "host")
+    for number in range(64):
+        (folder / f"other-{number}-1.jsonl").write_bytes(b"x" * 16_000)
+    assert make_room(str(folder), budget, "host") < alone
+    assert alone == budget // 32
+
+
+def test_threads_write_whole_lines(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines of several threads do not run into each other, while files are rotated under them."""
+    monkeypatch.setattr(room, "_MOST", 8192)
+    monkeypatch.setattr(room, "_LEAST", 8192)
+    recorder = opened(folder, {**HEAD, "shared": True})
+
+    def works(name: str) -> None:
+        for number in range(200):
+            recorder.started("a.b", f"{name}-{number}")
+            recorder.ended("a.b", f"{name}-{number}", "SUCCESS")
+
+    threads = [threading.Thread(target=works, args=(name,)) for name in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    text = "".join(path.read_text() for path in folder.iterdir())
+    assert all(json.loads(line) for line in text.splitlines() if line)
+
+
+class _Hostile:
+    """Objects of a program, none of whose methods may be called."""
+
+    def __repr__(self) -> str:
+        raise AssertionError
+
+    __str__ = __len__ = __iter__ = __sizeof__ = __hash__ = __bool__ = __eq__ = __repr__  # type: ignore[assignment]
+
+
+class _Text(str):
+    """A text with a method of the program's."""
+
+    __slots__ = ()
+
+    def __len__(self) -> int:
+        raise AssertionError
+
+
+def test_arguments_are_not_asked(folder: Path) -> None:
+    """Neither size nor hash of the arguments calls a method of theirs, and hostile ones cost a number at most."""
+    assert size_of((_Hostile(), _Text("x")), {"a": _Hostile()}) < 200
+    assert hash_of(_Hostile(), _Text("x")) is None
+    recorder = opened(folder)
+    recorder.started("a.b", "id-1", queue=["x"], retries=_Hostile(), args=[_Hostile()], argsrepr=_Hostile())
+    recorder.started("a.b", "id-2", retries=10**6000)
+    recorder.started("a.b", "id-3", argsrepr="\ud800", kwargsrepr="")
+    assert [(line["id"], line["retries"]) for line in lines(folder) if line["e"] == "start"] == [
+        ("id-2", 0),
+        ("id-3", 0),
+    ]
+    assert lines(folder)[1]["lines"] == 1
+
+
+def test_a_large_argument_is_not_walked() -> None:
+    """A list of a million is sized by its first elements."""
+    assert 8_000_000 <= size_of(([7] * 1_000_000,), {}) <= 10_000_000
+    deep: list[object] = []
+    for _ in range(100_000):
+        deep = [deep]
+    assert size_of(deep, {}) < 100
+
+
+def test_a_foreign_exception_goes_its_way(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A soft time limit that strikes inside the recorder reaches the task; the recorder's own faults do not."""
+
+    class SoftTimeLimitExceeded(Exception):  # noqa: N818 - billiard's name
+        pass
+
+    def strikes(*_arguments: object) -> str:
+        raise SoftTimeLimitExceeded
+
+    recorder = opened(folder)
+    monkeypatch.setattr("leakhunt.capture.recorder.hash_of", strikes)
+    with pytest.raises(SoftTimeLimitExceeded):
+        recorder.started("a.b", "id-1")
+
+
+@given(st.text(), st.text(), st.one_of(st.none(), st.text()))
+def test_any_names_make_json(task: str, task_id: str, queue: str | None) -> None:
+    """Whatever a task, its id and its queue are called, the line is one line of JSON with them."""
+    kept: list[bytes] = []
+
+    class Memory(Recorder):
+        def _is_ready(self) -> bool:
+            return True
+
+        def _adopt(self) -> None:
+            self._running = {}
+            self._journal = type("Journal", (), {"append": kept.append, "lost": 0})()
+
+    recorder = Memory("", {"shared": True}, budget=0, reset_peak=False)
+    recorder.started(task, task_id, queue=queue)
+    (line,) = kept
+    assert line.endswith(b"\n")
+    assert line.count(b"\n") == 1
+    value = json.loads(line)
+    assert (value["task"], value["id"]) == (task[:200], task_id[:200])
+    assert value["queue"] == (None if queue is None else queue[:200])
+
+
+def test_it_costs_little_to_import() -> None:
+    """The recorder brings nothing but the standard library, and none of its heavy parts."""
+    code = "import sys, leakhunt.capture.recorder; print(*sys.modules)"
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )
+    assert {"click", "rich", "celery", "asyncio", "dataclasses", "inspect"}.isdisjoint(done.stdout.split())
+
+
+def _start() -> int:
+    from leakhunt.capture.procfs import start_ticks  # noqa: PLC0415 - a helper of this one test
+
+    return start_ticks(os.getpid())

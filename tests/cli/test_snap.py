@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import Run  # noqa: TC002 - as in every test
+from live_tools import bystander, stand_in
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="signals and /proc are Linux's here")
+
+
+def on(run: Run, *pids: int) -> None:
+    """Switch tracing on."""
+    assert run(["trace", *map(str, pids), "on"]).code == 0
+
+
+def test_paths_stand_alone_on_standard_output(run: Run, tmp_path: Path) -> None:
+    """Each path is a line of its own on standard output, and everything else is on standard error."""
+    with stand_in(tmp_path / "a") as one, stand_in(tmp_path / "b", node="celery@x", name="W-2") as two:
+        on(run, one.pid, two.pid)
+        result = run(["snap", str(one.pid), str(two.pid)])
+        assert result.code == 0
+        paths = result.out.splitlines()
+        assert [Path(path).parent.parent.name for path in paths] == ["a", "b"]
+        assert all(os.path.isfile(path) for path in paths)
+        assert f"{one.pid}: stood still for 4 ms, 12 blocks\n" in result.err
+        assert f"{two.pid} (celery@x W-2): left out: the number of open files\n" in result.err
+        quiet = run(["snap", "-q", str(one.pid)])
+        assert (quiet.code, quiet.err, len(quiet.out.splitlines())) == (0, "", 1)
+
+
+def test_one_failure_does_not_stop_the_others(run: Run, tmp_path: Path) -> None:
+    """What fails is told with its hint; the exit code is 0 if one snapshot was taken, and 2 if none was."""
+    with stand_in(tmp_path / "a") as good, stand_in(tmp_path / "b", "refuse") as bad, bystander() as none:
+        on(run, good.pid)
+        result = run(["snap", str(none), str(bad.pid), str(good.pid), str(good.pid)])
+        assert (result.code, len(result.out.splitlines())) == (0, 1)
+        assert f"warning: process {none} has no leakhunt agent" in result.err
+        assert (
+            f"warning: {bad.pid}: 12 MiB are free, 40 MiB needed\nhint: wait, or use --force\n" in result.err
+        )
+        result = run(["snap", str(none), str(bad.pid)])
+        assert (result.code, result.out) == (2, "")
+        assert (
+            f"error: {bad.pid}: 12 MiB are free, 40 MiB needed\n\nhint: wait, or use --force\n" in result.err
+        )
+
+
+def test_untraced_is_told_with_the_remedy(run: Run, tmp_path: Path) -> None:
+    """The agent's own reason and hint arrive as an error."""
+    with stand_in(tmp_path) as child:
+        result = run(["snap", str(child.pid)])
+        assert (result.code, result.out) == (2, "")
+        assert result.err == f"error: {child.pid}: it does not trace\n\nhint: trace it first\n"
+
+
+@pytest.mark.parametrize("words", [[], ["1", "--celery"], ["--all", "--celery", "x"], ["--all", "1"]])
+def test_processes_are_named_in_one_way(run: Run, words: list[str]) -> None:
+    """Numbers, --celery and --all exclude each other, and one of them is needed."""
+    result = run(["snap", *words])
+    assert (result.code, result.out) == (2, "")
+    assert "name processes in one way" in result.err
+
+
+def test_a_node_is_named_by_a_glob(run: Run, tmp_path: Path) -> None:
+    """--celery takes the pool children of the nodes that match, and says if there is none."""
+    about = {"role": "child", "pool": "prefork", "node": "glob-test@x"}
+    with stand_in(tmp_path / "a", **about) as one, stand_in(tmp_path / "b", **about) as two:
+        on(run, one.pid, two.pid)
+        for node in ("glob-test", "glob-*@x"):
+            result = run(["snap", "--celery", node])
+            assert (result.code, len(result.out.splitlines())) == (0, 2)
+    result = run(["snap", "--celery", "glob-test"])
+    assert (result.code, result.out) == (2, "")
+    assert "no Celery worker with an agent whose node matches 'glob-test' runs here" in result.err
+    assert "leakhunt run -- celery" in result.err
+
+
+def test_names_from_a_registration_are_made_harmless(run: Run, tmp_path: Path) -> None:
+    """A node's name cannot command the terminal."""
+    with stand_in(tmp_path, "refuse", node="\x1b[2J\r\nworker") as child:
+        result = run(["snap", str(child.pid)])
+        assert "\x1b" not in result.err
+        assert "\\x1b[2J\\r\\nworker" in result.err
+
+
+def test_before_and_after(run: Run, tmp_path: Path) -> None:
+    """--before-after prints what grew between two snapshots, by the options of diff; paths are told beside."""
+    with stand_in(tmp_path) as child:
+        on(run, child.pid)
+        result = run(
+            ["snap", str(child.pid), "--before-after", "100ms", "-f", "json", "--source", str(tmp_path)]
+        )
+        assert result.code == 0
+        document = json.loads(result.out)
+        assert document["schema"].startswith("leakhunt.diff/")
+        assert len(document["snapshots"]) == 2
+        assert result.err.splitlines()[-1].count(f"{tmp_path}/snapshots/") == 2
+
+
+def test_before_and_after_take_one_process(run: Run, tmp_path: Path) -> None:
+    """Two processes at once have no one difference."""
+    with stand_in(tmp_path / "a") as one, stand_in(tmp_path / "b") as two:
+        result = run(["snap", str(one.pid), str(two.pid), "--before-after", "1s"])
+        assert (result.code, result.out) == (2, "")
+        assert "--before-after takes one process" in result.err
+
+
+def test_progress_shows_on_a_terminal_only(run: Run, tmp_path: Path) -> None:
+    """A process that does not answer is waited for with a line that is gone at the end; in a pipe nothing shows."""
+    with stand_in(tmp_path, "ignore") as child:
+        shown = run(["snap", str(child.pid), "--timeout", "700ms"], terminal=True)
+        hidden = run(["snap", str(child.pid), "--timeout", "700ms"])
+    assert "waiting for its answer" in shown.err
+    assert shown.err.rpartition("\r")[2].startswith("error: ") or "\r" in shown.err
+    assert "waiting" not in hidden.err
+    assert (shown.code, hidden.code) == (2, 2)

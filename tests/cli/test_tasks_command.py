@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from conftest import ROOT, Run
+from record_tools import BEGAN, executions, process, start, written
+
+import leakhunt
+
+MIXED, KILLED = "fixtures/records/mixed", "fixtures/records/killed"
+PROOF: dict[str, Any] = json.loads((ROOT / "fixtures/records/proof.json").read_text(encoding="utf-8"))
+KIB = 1 << 10
+
+
+def schema() -> dict[str, Any]:
+    """Return the contract."""
+    found: dict[str, Any] = json.loads((ROOT / "leakhunt/schemas/tasks-1.json").read_text(encoding="utf-8"))
+    return found
+
+
+def document(run: Run, *arguments: str) -> dict[str, Any]:
+    """Return the JSON of a run once it has passed the schema."""
+    result = run(["tasks", *arguments, "--format", "json"])
+    assert (result.code, result.err) == (0, "")
+    parsed: dict[str, Any] = json.loads(result.out)
+    jsonschema.Draft202012Validator(schema()).validate(parsed)
+    return parsed
+
+
+def test_real_processes_are_judged_right(run: Run) -> None:
+    """Of real tasks, the one that keeps memory keeps, by about what it keeps; the spiking one spikes; the others are clean."""
+    found = {task["name"]: task for task in document(run, MIXED)["tasks"]}
+    assert sorted(found) == PROOF["mixed"]["tasks"]
+    (leaking,) = PROOF["mixed"]["kept_each"]
+    (spiking,) = PROOF["mixed"]["spike"]
+    assert {name: task["verdict"] for name, task in found.items()} == {
+        **dict.fromkeys(found, "clean"), leaking: "keeps", spiking: "spikes",
+    }  # fmt: skip
+    kept = found[leaking]["kept_per_execution"]
+    assert kept["low"] - KIB <= PROOF["mixed"]["kept_each"][leaking] <= kept["high"] + KIB
+    assert abs(found[spiking]["peak"]["median"] - PROOF["mixed"]["spike"][spiking]) < 1 << 20
+    assert found["shop.tasks.pay"]["failures"] == found["shop.tasks.pay"]["executions"] > 0
+    assert {name for name, task in found.items() if task["own_queue"]} == {leaking, spiking}
+
+
+def test_the_first_line_answers(run: Run) -> None:
+    """The headline names what keeps memory with its cost per execution, and what spikes."""
+    first = run(["tasks", MIXED], env={"COLUMNS": "200"}).out.partition("\n")[0]
+    assert first.startswith("shop.tasks.render keeps ")
+    assert " per execution (" in first
+    assert "shop.tasks.export spikes to " in first
+
+
+def test_a_kill_is_told(run: Run) -> None:
+    """A task whose process the kernel killed is named with its id, and what proves it."""
+    found = document(run, f"{KILLED}/records")
+    (task,) = found["running"]
+    assert (task["task"], task["id"]) == (PROOF["killed"]["task"], PROOF["killed"]["id"])
+    assert (task["ended"], task["proof"]) == ("killed", "its worker's main process left")
+
+
+def test_a_clean_record_is_called_clean(run: Run, tmp_path: Path) -> None:
+    """Where nothing keeps memory or spikes, the first line says so."""
+    written(tmp_path / "w.jsonl", [process(), *executions([("a.b", 0)] * 50)])
+    result = run(["tasks", str(tmp_path)])
+    assert result.out.startswith("No task type keeps memory or spikes: 50 executions of 1 task type.\n")
+
+
+def test_csv_has_a_row_for_each_task(run: Run) -> None:
+    """CSV has one table: each task type with all of its figures, in bytes."""
+    rows = list(csv.DictReader(io.StringIO(run(["tasks", MIXED, "-f", "csv"]).out)))
+    assert {row["place"] for row in rows} == set(PROOF["mixed"]["tasks"])
+    assert all(row["peak_p95"].isdecimal() for row in rows)
+
+
+def test_hostile_names_are_neutralised(run: Run, tmp_path: Path) -> None:
+    """A task's name with control characters, markup or a formula is shown as text."""
+    name = "=cmd\x1b[31m|`x`<b>"
+    work = [*executions([(name, 0)] * 20), start(name, "\x1b]0;x\x07", BEGAN + 500)]
+    written(tmp_path / "w.jsonl", [process(), *work])
+    for kind in ("table", "markdown", "csv"):
+        assert "\x1b" not in run(["tasks", str(tmp_path), "-f", kind]).out
+    assert "<b>" not in run(["tasks", str(tmp_path), "-f", "markdown"]).out
+    assert "\n=" not in run(["tasks", str(tmp_path), "-f", "csv"]).out
+
+
+def test_without_names_the_user_s_own_records_are_read(run: Run, tmp_path: Path) -> None:
+    """Without arguments the records of this user's folder are read; without such, the error says how to get them."""
+    env = {"LEAKHUNT_DIR": str(tmp_path)}
+    result = run(["tasks"], env=env)
+    assert result.code == 2
+    assert "there are no records" in result.err
+    assert "hint:" in result.err
+    written(tmp_path / "records" / "w.jsonl", [process(), *executions([("a.b", 0)] * 20)])
+    assert run(["tasks"], env=env).code == 0
+
+
+def test_the_schema_is_one_itself() -> None:
+    """The contract is a valid JSON Schema that forbids keys it does not describe."""
+    contract = schema()
+    jsonschema.Draft202012Validator.check_schema(contract)
+    assert all(part["additionalProperties"] is False for part in (contract, *contract["$defs"].values()))
+
+
+@pytest.mark.parametrize("paths", [[MIXED], [f"{KILLED}/records"]])
+def test_the_api_gives_what_the_command_prints(
+    run: Run, paths: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``leakhunt.tasks`` returns the tasks that the command lists."""
+    monkeypatch.chdir(ROOT)
+    listed = [task["name"] for task in document(run, *paths)["tasks"]]
+    assert [task.name for task in leakhunt.tasks(paths).tasks] == listed

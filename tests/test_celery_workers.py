@@ -1,0 +1,300 @@
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery_tools import SECONDS, Running, entry_point, eventually, redis_server, worker
+from conftest import ROOT
+from oom_tools import memory_cgroup, why_not
+
+from leakhunt.capture.letters import SnapshotRequest
+from leakhunt.control.answers import snapshot, status
+from leakhunt.control.find import Agent
+
+pytestmark = pytest.mark.skipif(
+    not sys.platform.startswith("linux") or importlib.util.find_spec("celery") is None,
+    reason="celery is not installed, or this is not Linux",
+)
+
+LIGHT = SnapshotRequest(deep=False, timeout=SECONDS)
+EVERYTHING = {"TRACE": "1", "FRAMES": "5", "RECORD": "1"}
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[str]:
+    """Return the address of a Redis of its own."""
+    with redis_server(tmp_path) as url:
+        yield url
+
+
+def children(running: Running) -> list[Agent]:
+    """Return the agents of a pool's children."""
+    return [agent for agent in running.agents() if agent.registration.role == "child"]
+
+
+def counted(running: Running, executions: int) -> None:
+    """Wait until the agents have counted so many executions: a result is there before its task has ended."""
+    eventually(
+        lambda: sum(status(agent, SECONDS).ran for agent in running.agents()) == executions,
+    )
+
+
+def told(path: str) -> dict[str, Any]:
+    """Return what a snapshot, which the standard library loads, tells of its process."""
+    facts = tracemalloc.Snapshot.load(path).leakhunt  # type: ignore[attr-defined]
+    assert isinstance(facts, dict)
+    return facts
+
+
+def events(running: Running, pid: int) -> list[dict[str, Any]]:
+    """Return the lines of a process's record; each of them is whole."""
+    (record,) = (running.folder / "records").glob(f"*-{pid}-*.jsonl")
+    return [json.loads(line) for line in record.read_text(encoding="utf-8").splitlines()]
+
+
+def kinds(running: Running, pid: int) -> list[str]:
+    """Return the kinds of the lines of a process's record."""
+    return [line["e"] for line in events(running, pid)]
+
+
+def test_children_give_snapshots_that_are_their_own(redis: str, tmp_path: Path) -> None:
+    """Each child of a pool traces from its start, counts its executions, and knows where the tasks are written."""
+    with worker(tmp_path, redis, "-c", "2", variables=EVERYTHING) as running:
+        assert sorted(agent.registration.name or "" for agent in running.agents()) == [
+            "ForkPoolWorker-1",
+            "ForkPoolWorker-2",
+            "MainProcess",
+        ]
+        ran = [running.call("shop.keep", 1 << 20) for _ in range(6)]
+        counted(running, 6)
+        for child in children(running):
+            facts = told(snapshot(child, LIGHT).path)
+            assert facts["executions"].get("shop.keep", 0) == ran.count(child.pid)
+            assert (facts["role"], facts["pool"], facts["node"]) == ("child", "prefork", "shop@here")
+            assert facts["tasks"]["shop.keep"]["file"] == str(tmp_path / "shop_project.py")
+            assert facts["tracing"]["frames"] == 5
+        (main,) = (agent for agent in running.agents() if agent.registration.role == "main")
+        assert not status(main, SECONDS).tracing
+        assert told(snapshot(main, LIGHT).path)["role"] == "main"
+        assert running.call("shop.keep", 1) in ran
+        assert running.stop() == 0
+    assert running.agents() == []
+
+
+@pytest.mark.parametrize("variables", [{}, EVERYTHING], ids=["without", "with"])
+def test_limits_and_handlers_are_as_without_leakhunt(
+    redis: str, tmp_path: Path, variables: dict[str, str]
+) -> None:
+    """A soft time limit reaches its task, and the handlers of a child are billiard's, with the agent as without."""
+    with worker(tmp_path, redis, "-c", "1", variables=variables) as running:
+        handlers = running.call("shop.handlers")
+        assert "soft_timeout_sighandler" in handlers["SIGUSR1"]
+        assert "Handlers.SIG_IGN" in handlers["SIGINT"]
+        assert ("leakhunt" in handlers["SIGURG"]) is bool(variables)
+        task = running.send("shop.patient")
+        running.until("patient begins")
+        for child in children(running):
+            snapshot(child, LIGHT)  # in the middle of the task, before its limit
+        assert running.result(task) == "soft"
+        assert running.until("Soft time limit (1s) exceeded for shop.patient")
+        assert running.call("shop.fail") == {"raised": "ValueError"}
+        assert running.stop() == 0
+
+
+@pytest.mark.parametrize("variables", [{}, EVERYTHING | {"AT_EXIT": "1"}], ids=["without", "with"])
+def test_children_are_replaced_as_without_leakhunt(
+    redis: str, tmp_path: Path, variables: dict[str, str]
+) -> None:
+    """A child that has run its tasks leaves, another takes its place, and the record says why."""
+    with worker(tmp_path, redis, "-c", "1", "--max-tasks-per-child", "2", variables=variables) as running:
+        ran = [running.call("shop.who") for _ in range(4)]
+        assert ran[0] == ran[1] != ran[2] == ran[3]
+        assert running.stop() == 0
+    if variables:
+        assert kinds(running, ran[0]) == ["process", *["start", "end"] * 2, "recycle", "exit"]
+        *_, why, left = events(running, ran[0])
+        assert (why["why"], left["code"]) == ("tasks", 155)
+        (last,) = (running.folder / "snapshots").glob(f"*-{ran[0]}-*.bin")
+        assert (told(str(last))["reason"], told(str(last))["executions"]) == ("exit", {"shop.who": 2})
+
+
+def test_a_warm_shutdown_ends_what_runs(redis: str, tmp_path: Path) -> None:
+    """A task that runs when the worker is asked to end is finished, and the record is too."""
+    os.mkfifo(tmp_path / "fifo")
+    with worker(tmp_path, redis, "-c", "1", variables=EVERYTHING) as running:
+        task = running.send("shop.linger", str(tmp_path / "fifo"))
+        pid = int(running.until("lingering in").split()[-1])
+        running.process.terminate()
+        running.until("Warm shutdown")
+        (child,) = children(running)
+        assert status(child, SECONDS).executions == {}
+        (tmp_path / "fifo").write_bytes(b"")
+        assert running.process.wait(SECONDS) == 0
+        assert running.result(task) == pid
+    assert kinds(running, pid) == ["process", "start", "end", "exit"]
+    assert events(running, pid)[2]["state"] == "SUCCESS"
+
+
+def test_a_killed_child_leaves_its_task_on_record(redis: str, tmp_path: Path) -> None:
+    """After kill -9 the record ends with the task that was running; the next child works, and answers."""
+    os.mkfifo(tmp_path / "fifo")
+    with worker(tmp_path, redis, "-c", "1", variables=EVERYTHING) as running:
+        task = running.send("shop.linger", str(tmp_path / "fifo"))
+        pid = int(running.until("lingering in").split()[-1])
+        (child,) = children(running)
+        taken = snapshot(child, LIGHT)
+        os.kill(pid, signal.SIGKILL)
+        assert running.result(task) == {"raised": "WorkerLostError"}
+        assert running.call("shop.who") != pid
+        counted(running, 1)
+        (other,) = children(running)
+        assert other.pid != pid
+        assert told(snapshot(other, LIGHT).path)["executions"] == {"shop.who": 1}
+        assert running.stop() == 0
+    last = events(running, pid)[-1]
+    assert (last["e"], last["task"], last["id"]) == ("start", "shop.linger", task)
+    assert told(taken.path)["pid"] == pid
+
+
+@pytest.mark.parametrize("pool", ["solo", "threads", "gevent"])
+def test_other_pools_have_their_agent_in_the_main_process(redis: str, tmp_path: Path, pool: str) -> None:
+    """With a pool that does not fork, the main process counts, traces and records; what it cannot give is said once."""
+    if pool == "gevent":
+        pytest.importorskip("gevent", reason="gevent is not installed")
+    with worker(tmp_path, redis, "-P", pool, "-c", "2", variables=EVERYTHING | {"EVERY": "5"}) as running:
+        (agent,) = running.agents()
+        assert (agent.registration.role, agent.registration.pool) == ("main", pool)
+        assert {running.call("shop.keep", 1 << 20) for _ in range(5)} == {agent.pid}
+        eventually(lambda: len(list((running.folder / "snapshots").glob("*.bin"))) == 1)
+        facts = told(snapshot(agent, LIGHT).path)
+        assert facts["executions"] == {"shop.keep": 5}
+        assert facts["memory"]["traced"] > 5 << 20
+        assert running.call("shop.fail") == {"raised": "ValueError"}
+        assert running.stop() == 0
+    said = [line for line in running.lines if line.startswith("leakhunt:")]
+    expected = (
+        [] if pool == "solo" else [f"leakhunt: pool {pool}: several tasks run in one process at once, "]
+    )
+    assert [line[: len(text)] for line, text in zip(said, expected)] == expected
+    assert len(said) == len(expected)
+    head, *lines = events(running, agent.pid)
+    assert head["shared"] is (pool != "solo")
+    assert "shop.keep" in head["tasks"]
+    assert [line["e"] for line in lines] == ["start", "end"] * 6 + ["exit"]
+    assert lines[-2]["state"] == "FAILURE"
+
+
+def test_a_pool_of_threads_and_pipes_leaves_the_signal_alone(tmp_path: Path) -> None:
+    """In the pool of brokers without an event loop, which replaces most handlers, a child answers all the same."""
+    for name in ("queue", "control"):
+        (tmp_path / name).mkdir()
+    pytest.importorskip("redis", reason="redis is not installed")
+    with worker(tmp_path, "filesystem://", "-c", "1", variables=EVERYTHING) as running:
+        (child,) = children(running)
+        assert told(snapshot(child, LIGHT).path)["name"] == "ForkPoolWorker-1"
+        assert running.stop() == 0
+
+
+def test_settings_that_are_broken_stop_no_worker(redis: str, tmp_path: Path) -> None:
+    """A variable that is not understood is one line, and the worker works."""
+    with worker(tmp_path, redis, "-c", "1", variables={"AT_RSS": "lots"}) as running:
+        assert running.call("shop.who") != running.process.pid
+        assert running.agents() == []
+        assert running.stop() == 0
+    (said,) = (line for line in running.lines if "leakhunt" in line)
+    assert "'lots'" in said
+    assert "nothing is watched" in said
+
+
+def test_the_bootstrap_finds_the_worker_by_itself(redis: str, tmp_path: Path) -> None:
+    """Where Celery does not see the entry point, the folder on PYTHONPATH is enough; imports are not traced."""
+    bootstrap = ROOT / "leakhunt" / "capture" / "bootstrap"
+    path = str(bootstrap)
+    with worker(tmp_path, redis, "-c", "1", variables=EVERYTHING, path=path) as running:
+        assert [
+            agent.registration.tracing for agent in running.agents() if agent.registration.role == "main"
+        ] == [False]
+        pid = running.call("shop.who")
+        counted(running, 1)
+        (child,) = children(running)
+        assert child.pid == pid
+        assert status(child, SECONDS).executions == {"shop.who": 1}
+        assert running.stop() == 0
+
+
+def test_one_line_of_code_is_enough(redis: str, tmp_path: Path) -> None:
+    """``install(app)`` in the project does what the variables do, and calling it twice changes nothing."""
+    more = (
+        "import leakhunt.celery\nfor _ in range(2):\n    leakhunt.celery.install(app, trace=True, frames=3)\n"
+    )
+    (tmp_path / "extra.py").write_text(f"from shop_project import app\n{more}", encoding="utf-8")
+    with worker(tmp_path, redis, "-c", "1", "--include", "extra", path=str(ROOT)) as running:
+        running.call("shop.who")
+        counted(running, 1)
+        (child,) = children(running)
+        found = status(child, SECONDS)
+        assert (found.tracing, found.frames, found.executions) == (True, 3, {"shop.who": 1})
+        assert running.stop() == 0
+
+
+def test_an_oom_kill_leaves_its_task_on_record(redis: str, tmp_path: Path) -> None:
+    """When the kernel kills a child for want of memory, its record ends with the task that was running."""
+    if (reason := why_not()) is not None:
+        pytest.skip(reason)
+    with (
+        memory_cgroup(320 << 20) as group,
+        worker(tmp_path, redis, "-c", "1", variables={"RECORD": "1"}, before=group.entered) as running,
+    ):
+        (child,) = children(running)
+        task = running.send("shop.eat")
+        assert running.until("exited with 'signal 9 (SIGKILL)'")
+        assert running.result(task) == {"raised": "WorkerLostError"}
+        assert running.call("shop.who") != child.pid
+    head, last = events(running, child.pid)
+    assert (head["limit"], head["name"]) == (group.limit, "ForkPoolWorker-1")
+    assert (last["e"], last["task"], last["id"], last["acks_late"]) == ("start", "shop.eat", task, True)
+
+
+def test_the_entry_point_loads_nothing_unless_asked(tmp_path: Path) -> None:
+    """In a worker that nobody watches, Celery's looking for commands loads three small modules, and no agent."""
+    code = """
+import sys
+import celery.bin.celery
+before = set(sys.modules)
+import leakhunt.celery
+command = leakhunt.celery.command
+print(sorted(set(sys.modules) - before | {name for name in sys.modules if name.startswith("leakhunt")}))
+print(command.name)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]},
+    )
+    assert done.stdout.splitlines() == ["['leakhunt', 'leakhunt.celery', 'leakhunt.version']", "leakhunt"]
+
+
+def test_celery_lists_the_command(tmp_path: Path) -> None:
+    """``celery leakhunt`` says how to watch."""
+    environ = {"PYTHONPATH": entry_point(tmp_path), "PATH": os.environ["PATH"]}
+    done = subprocess.run(
+        [sys.executable, "-m", "celery", "leakhunt"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+        env=environ,
+    )
+    assert "LEAKHUNT_AGENT=1" in done.stdout
