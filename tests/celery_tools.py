@@ -88,6 +88,12 @@ def linger(path):
     return os.getpid()
 
 
+@app.task(name="shop.attach")
+def attach(**variables):
+    from leakhunt.capture import agent
+    return agent.attach(variables)
+
+
 @app.task(name="shop.handlers")
 def handlers():
     return {name: repr(signal.getsignal(getattr(signal, name))) for name in ("SIGUSR1", "SIGURG", "SIGTERM", "SIGINT")}

@@ -199,6 +199,7 @@ def test_a_pool_of_threads_and_pipes_leaves_the_signal_alone(tmp_path: Path) -> 
         (tmp_path / name).mkdir()
     pytest.importorskip("redis", reason="redis is not installed")
     with worker(tmp_path, "filesystem://", "-c", "1", variables=EVERYTHING) as running:
+        eventually(lambda: len(children(running)) == 1)  # this pool is ready before its children are
         (child,) = children(running)
         assert told(snapshot(child, LIGHT).path)["name"] == "ForkPoolWorker-1"
         assert running.stop() == 0
@@ -244,6 +245,21 @@ def test_one_line_of_code_is_enough(redis: str, tmp_path: Path) -> None:
         found = status(child, SECONDS)
         assert (found.tracing, found.frames, found.executions) == (True, 3, {"shop.who": 1})
         assert running.stop() == 0
+
+
+def test_an_agent_is_brought_into_a_child_that_runs(redis: str, tmp_path: Path) -> None:
+    """Attached in a child that was started without it, the agent finds out what it is in, and counts from then on."""
+    with worker(tmp_path, redis, "-c", "1", path=str(ROOT)) as running:
+        pid = running.call("shop.who")
+        assert running.agents() == []
+        assert running.call("shop.attach") is None
+        assert running.call("shop.keep", 1) == pid
+        eventually(lambda: status(children(running)[0], SECONDS).executions.get("shop.keep") == 1)
+        (child,) = children(running)
+        assert (child.pid, child.registration.name) == (pid, "ForkPoolWorker-1")
+        assert "shop.keep" in told(snapshot(child, LIGHT).path)["tasks"]
+        assert running.stop() == 0
+    assert running.agents() == []
 
 
 def test_an_oom_kill_leaves_its_task_on_record(redis: str, tmp_path: Path) -> None:

@@ -19,9 +19,6 @@ class Bell:
 
     It only begins a thread, which then looks: what it interrupted may hold any lock. A thousand signals are one: those
     that come meanwhile make that thread look once more.
-
-    Attributes:
-        hangs: whether the handler is installed.
     """
 
     def __init__(self, number: int, look: Callable[[], None]) -> None:
@@ -31,21 +28,24 @@ class Bell:
             number: of the signal.
             look: what is done when it comes; in a thread of its own.
         """
-        self.hangs = False
         self._number = number
         self._look = look
         self._before: Callable[[int, FrameType | None], object] | None = None
         self._busy = False
         self._again = False
 
+    @property
+    def hangs(self) -> bool:
+        """Whether the handler is there; the program may have put another in its place."""
+        return signal.getsignal(self._number) == self._rings
+
     def hang(self) -> str:
         """Install the handler, and return what stands against it; empty when it hangs."""
         self._busy = self._again = False
         name = signal.Signals(self._number).name
         before = signal.getsignal(self._number)
-        if before == self._rings:
+        if self.hangs:
             return ""
-        self.hangs = False
         if before is None:
             return f"{name} is taken by a library: {_ONLY_THEN}"
         if threading.current_thread() is not threading.main_thread():
@@ -55,7 +55,6 @@ class Bell:
         except (ValueError, OSError):  # not the main interpreter
             return f"{name} cannot be listened to here: {_ONLY_THEN}"
         self._before = before if callable(before) else None
-        self.hangs = True
         return ""
 
     def _rings(self, number: int, frame: FrameType | None) -> None:

@@ -19,6 +19,7 @@ from leakhunt.version import __version__
 SCHEMA = 1
 _MOST_TASKS = 10_000
 # The parts of the time that is left, for each question in its turn.
+_LOOKING = 0.6  # the traces are written after it
 _WALK = 0.5
 _GARBAGE = 0.4
 _TYPES = 0.3
@@ -51,7 +52,8 @@ def collect(
         deep: look at all objects; in a forked child alone, with the collector off.
         retainers: look for who holds what, where that is deep.
         trim: try what ``malloc_trim`` gives back, in a forked child alone.
-        deadline: by ``time.monotonic``; what is not known by then is left out, and the dict says so.
+        deadline: by ``time.monotonic``, for the whole snapshot: when three fifths of the time until then are over,
+            what is not known is left out, and the dict says so.
         number: of the snapshot in this process.
         reason: why it is taken.
         gc_enabled: whether the collector was on in the worker; None where that is as it is now.
@@ -89,7 +91,7 @@ def collect(
     threads: list[object] = []
     if deep:
         with allocator.untraced() if forked else nullcontext():  # tracing makes all of it five times as slow
-            threads = _deep(facts, deadline, retainers=retainers, earlier=earlier)
+            threads = _deep(facts, _until(deadline, _LOOKING), retainers=retainers, earlier=earlier)
     facts["threads"] = _tried(
         "threads", lambda: handles.thread_names(identity.pid, threads), no_names, left_out
     )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 import threading
 from collections import Counter
 from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
 from leakhunt.capture import procfs
@@ -83,11 +83,11 @@ def thread_names(pid: int, objects: Iterable[object] = ()) -> list[str]:
 def _peers(pid: int) -> dict[str, str]:
     """Return the peer of each connection in a process's network namespace, by inode."""
     found: dict[str, str] = {}
-    for table, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
+    for table in ("tcp", "tcp6"):
         for line in procfs.read(f"/proc/{pid}/net/{table}", _TABLE).splitlines()[1:]:
             words = line.split()
             if len(words) > 9 and words[3] != _LISTENING:
-                found[words[9]] = _address(words[2], family)
+                found[words[9]] = peer_of(words[2])
     for line in procfs.read(f"/proc/{pid}/net/unix", _TABLE).splitlines()[1:]:
         words = line.split()
         if len(words) > 6 and words[5] == "03":  # connected; only the listening side has a name
@@ -95,17 +95,17 @@ def _peers(pid: int) -> dict[str, str]:
     return found
 
 
-def _address(text: str, family: int) -> str:
+def peer_of(text: str) -> str:
     """Read ``0703000A:18EB`` as the kernel writes it: words in the machine's order of bytes, and a port."""
     digits, _, port = text.partition(":")
     try:
         raw = bytes.fromhex(digits)
         if sys.byteorder == "little":
             raw = b"".join(raw[at : at + 4][::-1] for at in range(0, len(raw), 4))
-        address = socket.inet_ntop(family, raw)
         number = int(port, 16)
-    except (ValueError, OSError):
+        if len(raw) == 4:
+            return f"{IPv4Address(raw)}:{number}"
+        address = IPv6Address(raw)
+    except ValueError:
         return "?"
-    if address.startswith("::ffff:"):
-        return f"{address[len('::ffff:') :]}:{number}"
-    return f"[{address}]:{number}" if ":" in address else f"{address}:{number}"
+    return f"{address.ipv4_mapped}:{number}" if address.ipv4_mapped else f"[{address}]:{number}"

@@ -75,7 +75,7 @@ class Orphan(NamedTuple):
         if overdue:
             with suppress(OSError):
                 posix.kill(self.pid, signal.SIGKILL)
-        return not self.page.done
+        return self.ours or not self.page.done  # one of ours is not forgotten before it is reaped
 
 
 def start(work: Callable[[Page], None], timeout: float) -> Orphan:

@@ -49,6 +49,20 @@ _MOST_KNOWN = 1_000
 _MOST_RETRIES = 1 << 31
 
 
+class _Forks:
+    """Counts in each process how many forks lie above it: cheaper to look at than the process's number."""
+
+    count = 0
+
+    @classmethod
+    def another(cls) -> None:
+        """Count a fork, in the child."""
+        cls.count += 1
+
+
+os.register_at_fork(after_in_child=_Forks.another)
+
+
 class Recorder:
     """Writes the lines of one process. No method raises: what cannot be written is lost, and counted."""
 
@@ -125,14 +139,12 @@ class Recorder:
         try:
             if not self._is_ready():
                 return
-            key = (task, queue, acks_late, reject_lost)
-            fixed = self._known.get(key) or self._fix(key, _same_for_all(*key))
+            key = (task, queue, acks_late, reject_lost, retries, redelivered)
+            fixed = self._known.get(key) or self._fix(key, _settings(*key))
             hashed = hash_of(argsrepr, kwargsrepr)
             rss = self._memory.rss()
             line = (
                 f'{{"e":"start","t":{time.time():.6f},"id":{_text(task_id)},{fixed}'
-                f'"retries":{retries if type(retries) is int and 0 <= retries <= _MOST_RETRIES else 0},'
-                f'"redelivered":{"true" if redelivered is True else "false"},'
                 f'"args_size":{size_of(args, kwargs)},"args_hash":{_quoted(hashed)},"rss":{_number(rss)}}}\n'
             ).encode("ascii")
             self._journal.append(line)
@@ -197,7 +209,7 @@ class Recorder:
 
     def _is_ready(self) -> bool:
         """Tell whether there is a file to write to, after seeing to it; after a fork, become the child's recorder."""
-        if os.getpid() != self._pid:
+        if self._generation != _Forks.count:
             self._head = {key: value for key, value in self._head.items() if key in _OF_ALL}
             self._head.update(role="forked", forked_from=self._pid)
             self.close()
@@ -214,6 +226,7 @@ class Recorder:
 
     def _adopt(self) -> None:
         """Begin the record of the process that this is."""
+        self._generation = _Forks.count
         self._pid = os.getpid()
         self._running: dict[object, bytes] = {}
         self._described = {**describe_process(), **self._head}
@@ -239,12 +252,20 @@ class Recorder:
         return text + b"".join(list(self._running.values()))
 
 
-def _same_for_all(task: object, queue: object, acks_late: object, reject_lost: object) -> str:
-    """Return the part of a line that begins a task which is the same for all of its executions."""
+def _settings(
+    task: object, queue: object, acks_late: object, reject_lost: object, retries: object, redelivered: object
+) -> str:
+    """Return the part of a line that begins a task which is the same for most of its executions."""
     return (
-        f'"task":{_text(task)},"queue":{_text(queue)},"acks_late":{"true" if acks_late is True else "false"},'
-        f'"reject_lost":{"true" if reject_lost is True else "false"},'
+        f'"task":{_text(task)},"queue":{_text(queue)},"acks_late":{_truth(acks_late)},'
+        f'"reject_lost":{_truth(reject_lost)},'
+        f'"retries":{retries if type(retries) is int and 0 <= retries <= _MOST_RETRIES else 0},'
+        f'"redelivered":{_truth(redelivered)},'
     )
+
+
+def _truth(value: object) -> str:
+    return "true" if value is True else "false"
 
 
 def _text(value: object) -> str:

@@ -209,7 +209,7 @@ class Agent:
     def trace(self, frames: int) -> None:
         """Trace allocations from now on."""
         self.tracing.start(frames)
-        self._register()
+        self._traced_otherwise()
 
     # --- requests and snapshots -----------------------------------------------------------------------------------
 
@@ -230,10 +230,12 @@ class Agent:
         with self._serving:
             if os.geteuid() != self._euid:
                 self._register()  # the program has changed its user since
-            desk = Desk(box, taker, self.tracing, self.settings.frames, self.executions)
-            if desk.serve():
-                self._register()
-                self._look_after()
+            frames = self.settings.frames
+            Desk(box, taker, self.tracing, frames, self.executions, self._traced_otherwise).serve()
+
+    def _traced_otherwise(self) -> None:
+        self._register()
+        self._look_after()
 
     # --- while no task ends ---------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import tracemalloc
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -26,6 +26,7 @@ class Desk(NamedTuple):
         tracing: the state of tracing.
         frames: how many are kept where the request does not say.
         executions: how often each task ran until now.
+        changed: is called when tracing has changed, before that is answered.
     """
 
     box: Box
@@ -33,17 +34,16 @@ class Desk(NamedTuple):
     tracing: Tracing
     frames: int
     executions: Mapping[str, int]
+    changed: Callable[[], None]
 
-    def serve(self) -> bool:
-        """Do and answer what was asked since the last time; true when tracing has changed.
+    def serve(self) -> None:
+        """Do and answer what was asked since the last time.
 
         Raises:
             LeakhuntError: the box cannot be read.
         """
-        asked = self.box.asked()
-        for one in asked:
-            self._answer(one)
-        return any(isinstance(one.request, TraceRequest) for one in asked)
+        for asked in self.box.asked():
+            self._answer(asked)
 
     def _answer(self, asked: Asked) -> None:
         """Do one thing; a snapshot is answered by whoever writes it."""
@@ -66,6 +66,7 @@ class Desk(NamedTuple):
         done = tracing.start(frames, request.seconds) if request.on else tracing.stop()
         if not done.ok:
             return refusal(done.warning)
+        self.changed()
         return {"ok": True, **self._traced(), "until": tracing.until, "warning": done.warning or None}
 
     def _status(self) -> dict[str, object]:

@@ -103,6 +103,15 @@ print([folder for folder in sys.path if "bootstrap" in folder])
     assert run(tmp_path, "-c", code, LEAKHUNT_AGENT="1") == (0, "[True, False, False]\n[]\n", "")
 
 
+def test_another_version_that_is_installed_stands_back(tmp_path: Path) -> None:
+    """The agent is of the same version as the command that asks it, whatever the program's environment has."""
+    (tmp_path / "lib" / "leakhunt").mkdir(parents=True)
+    (tmp_path / "lib" / "leakhunt" / "__init__.py").write_text("__version__ = '0'", encoding="utf-8")
+    (tmp_path / "script.py").write_text(SHOWN, encoding="utf-8")
+    done = run(tmp_path, "script.py", path=(tmp_path / "lib",), LEAKHUNT_AGENT="1")
+    assert done == (0, "(True, False) False\n", "")
+
+
 def test_broken_settings_are_one_line(tmp_path: Path) -> None:
     """Settings that are not understood are said in one line, and the program runs without an agent."""
     (tmp_path / "script.py").write_text(SHOWN, encoding="utf-8")

@@ -185,3 +185,19 @@ os.waitpid(child, 0)
         env=subprocess_environment(),
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("words", "peer"),
+    [
+        ("0703000A:18EB", "10.0.3.7:6379"),
+        ("B80D0120000000000000000001000000:1F90", "[2001:db8::1]:8080"),
+        ("0000000000000000FFFF00000703000A:18EB", "10.0.3.7:6379"),
+        ("junk", "?"),
+        (":", "?"),
+    ],
+)
+@pytest.mark.skipif(sys.byteorder != "little", reason="the kernel writes in the machine's order")
+def test_addresses_are_read_as_the_kernel_writes_them(words: str, peer: str) -> None:
+    """Peers are addresses and ports of either family; what is none is a question mark."""
+    assert handles.peer_of(words) == peer

@@ -3,13 +3,14 @@
 ``leakhunt run`` puts this folder first on PYTHONPATH. This file is read by whatever Python the program has, the oldest
 too; it is no part of the package.
 """
+# mypy: allow-untyped-defs, allow-untyped-calls
 
 import os
 import sys
 
 
 def _load(package):
-    """Load the agent; where leakhunt is not installed, from where this file is."""
+    """Load the agent, from where this file is."""
     if sys.version_info < (3, 9):
         if not os.environ.get("LEAKHUNT_SAID"):
             os.environ["LEAKHUNT_SAID"] = "python"
@@ -17,23 +18,18 @@ def _load(package):
         return
     import importlib.util
 
-    if importlib.util.find_spec("leakhunt") is None:
-        import importlib.machinery
+    class Finder:
+        """Finds this leakhunt, also where another version is installed, and nothing that may stand beside it."""
 
-        class Finder:
-            """Finds leakhunt, and nothing else that may stand beside it."""
+        @staticmethod
+        def find_spec(name, path=None, target=None):
+            if name != "leakhunt":
+                return None
+            return importlib.util.spec_from_file_location(
+                name, os.path.join(package, "__init__.py"), submodule_search_locations=[package]
+            )
 
-            @staticmethod
-            def find_spec(name, path=None, target=None):
-                if name != "leakhunt":
-                    return None
-                return importlib.util.spec_from_file_location(
-                    name, os.path.join(package, "__init__.py"), submodule_search_locations=[package]
-                )
-
-        sys.meta_path.append(Finder)
-    import importlib
-
+    sys.meta_path.insert(0, Finder)
     importlib.import_module("leakhunt.capture.boot").boot()
 
 
