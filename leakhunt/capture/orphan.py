@@ -21,6 +21,7 @@ import signal
 import sys
 import time
 import warnings
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
@@ -31,7 +32,7 @@ from leakhunt.capture.page import Page
 
 _START = 5.0  # seconds for a child to fork another; more means that it is stuck in somebody's fork hook
 _SHORTEST, _LONGEST = 0.000_1, 0.005  # seconds between two looks whether it has
-_GRACE = 5.0  # seconds after the alarm, and for an init to reap
+_GRACE = 5.0  # seconds after the alarm
 _NO_INITS = ("python", "pypy", "celery", "gunicorn", "uwsgi", "uvicorn", "rq", "dramatiq", "daphne", "huey")
 _CRASHES = frozenset(
     getattr(signal, name)
@@ -40,7 +41,7 @@ _CRASHES = frozenset(
 )
 _HERE = re.escape(__name__) + r"\Z"
 _QUIET = ("ignore", None, DeprecationWarning, re.compile(_HERE), 0)  # as filterwarnings makes it
-_seen_unreaped: list[int] = []  # orphans that process 1 left as zombies
+_orphans: deque[tuple[int, int]] = deque(maxlen=4)  # pids and starts of the last ones
 
 
 class Orphan(NamedTuple):
@@ -67,12 +68,9 @@ class Orphan(NamedTuple):
         state, start = _state(self.pid)
         if not state or start != self.start:
             return False
-        overdue = time.monotonic() > self.deadline + _GRACE
         if state == "Z":
-            if overdue and not self.ours and self.pid not in _seen_unreaped:
-                _seen_unreaped.append(self.pid)
             return False
-        if overdue:
+        if time.monotonic() > self.deadline + _GRACE:
             with suppress(OSError):
                 posix.kill(self.pid, signal.SIGKILL)
         return self.ours or not self.page.done  # one of ours is not forgotten before it is reaped
@@ -105,7 +103,10 @@ def start(work: Callable[[Page], None], timeout: float) -> Orphan:
         signal.pthread_sigmask(signal.SIG_SETMASK, held)
     if page.pid <= 0:
         raise OSError(-page.pid or errno.ECHILD, posix.strerror(-page.pid or errno.ECHILD))
-    return Orphan(page.pid, _state(page.pid)[1], page, time.monotonic() + timeout, ours)
+    begun = _state(page.pid)[1]
+    if not ours:
+        _orphans.append((page.pid, begun))
+    return Orphan(page.pid, begun, page, time.monotonic() + timeout, ours)
 
 
 def _be_child(work: Callable[[Page], None], page: Page, timeout: float, *, ours: bool) -> None:
@@ -166,7 +167,7 @@ def _is_reaped_by_others() -> bool:
     """Tell whether an orphan of this process will be reaped by somebody who is not surprised."""
     if posix.getpid() == 1:
         return False
-    if any(_state(pid)[0] == "Z" for pid in _seen_unreaped):
+    if any(_state(pid) == ("Z", start) for pid, start in _orphans):  # whoever adopts them lets them lie
         return False
     words = procfs.read("/proc/1/cmdline").split("\0")[:2]
     return not any(word.rpartition("/")[2].startswith(_NO_INITS) for word in words)

@@ -140,7 +140,7 @@ class Recorder:
             if not self._is_ready():
                 return
             key = (task, queue, acks_late, reject_lost, retries, redelivered)
-            fixed = self._known.get(key) or self._fix(key, _settings(*key))
+            fixed = self._known.get(key) or self._fix(key, _settings(key))
             hashed = hash_of(argsrepr, kwargsrepr)
             rss = self._memory.rss()
             line = (
@@ -252,10 +252,9 @@ class Recorder:
         return text + b"".join(list(self._running.values()))
 
 
-def _settings(
-    task: object, queue: object, acks_late: object, reject_lost: object, retries: object, redelivered: object
-) -> str:
+def _settings(key: tuple[object, ...]) -> str:
     """Return the part of a line that begins a task which is the same for most of its executions."""
+    task, queue, acks_late, reject_lost, retries, redelivered = key
     return (
         f'"task":{_text(task)},"queue":{_text(queue)},"acks_late":{_truth(acks_late)},'
         f'"reject_lost":{_truth(reject_lost)},'

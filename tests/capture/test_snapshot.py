@@ -310,6 +310,32 @@ def test_without_an_init_the_worker_reaps(program: Callable[..., dict[str, Any]]
     assert out == {"during": True, "told": True, "after": [], "again": True}
 
 
+@LINUX
+def test_an_orphan_that_lies_about_is_the_last(program: Callable[..., dict[str, Any]]) -> None:
+    """Where whoever adopts orphans does not reap them, there is one zombie, and from then on the worker reaps itself."""
+    out = program("""
+        import ctypes
+        main = os.getpid()
+        if ctypes.CDLL(None).prctl(36, 1, 0, 0, 0):  # PR_SET_CHILD_SUBREAPER: this process adopts, and does not reap
+            raise SystemExit("no subreaper")
+        pid = os.fork()
+        if not pid:
+            found = []
+            for _ in range(3):
+                outcome = take()
+                found.append([told()["ok"], outcome.pid])
+            mine = [child for child in children()]
+            with open(state.path + "/found", "w") as file:
+                json.dump([found, mine], file)
+            os._exit(0)
+        os.waitpid(pid, 0)
+        found, mine = json.load(open(state.path + "/found"))
+        out["ok"] = [ok for ok, _ in found]
+        out["left"] = [children() == [str(found[0][1])], mine]
+    """)
+    assert out == {"ok": [True] * 3, "left": [True, []]}
+
+
 @pytest.mark.parametrize(
     "refusal", ["BlockingIOError(11, 'Resource temporarily unavailable')", "RuntimeError('not here')"]
 )

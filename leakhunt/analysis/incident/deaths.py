@@ -13,6 +13,7 @@ from leakhunt.analysis.incident.zones import zone_hint
 from leakhunt.model.evidence import Evidence
 from leakhunt.model.incident import WorkerDeath
 from leakhunt.model.oom import Candidate, LostTask, NotAKill, OomKill, Process, WorkerRef
+from leakhunt.moments import NEVER
 from leakhunt.units import format_duration
 
 _SURE = frozenset({"accepted", "child", "named"})
@@ -41,6 +42,7 @@ def join_deaths(
         deaths that are no kills for want of memory; and warnings.
     """
     found = list(kills)
+    deaths = sorted(deaths, key=_order)
     joined: set[int] = set()
     taken: set[int] = set()
     pairs = list(pairs_of(found, deaths, window_s))
@@ -66,6 +68,11 @@ def join_deaths(
         if death.cause not in KILLED and not (death.cause == "vanished" and death.until is None)
     )
     return tuple(found), not_kills, tuple(zone_hint(kills, left, window_s))
+
+
+def _order(death: WorkerDeath) -> tuple[object, ...]:
+    """Return what puts deaths in an order of their own, so that the order of the files decides nothing."""
+    return death.when or NEVER, death.pid or 0, death.name or "", str(death.place)
 
 
 def _matched(pairs: Sequence[Pair]) -> list[Pair]:
