@@ -40,6 +40,7 @@ def collect(
     number: int = 0,
     reason: str = "api",
     gc_enabled: bool | None = None,
+    shared: memory.Sharing | None = None,
     earlier: Mapping[sites.Line, int] | None = None,
 ) -> dict[str, Any]:
     """Return what is known of the worker at this moment.
@@ -57,6 +58,7 @@ def collect(
         number: of the snapshot in this process.
         reason: why it is taken.
         gc_enabled: whether the collector was on in the worker; None where that is as it is now.
+        shared: how much of the worker's memory was its own before the fork.
         earlier: bytes by file and line of an earlier snapshot: the lines that grew most are looked at too.
 
     Returns:
@@ -76,7 +78,7 @@ def collect(
     nothing: dict[str, object] = {}
     no_names: list[str] = []
     facts["memory"] = _tried(
-        "memory", lambda: memory.ledger(identity.pid, deep=deep, trim=trim), nothing, left_out
+        "memory", lambda: memory.ledger(identity.pid, deep=deep, trim=trim, shared=shared), nothing, left_out
     )
     facts["gc"] = heap.collector()
     if gc_enabled is not None:

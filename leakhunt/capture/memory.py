@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tracemalloc
+from typing import NamedTuple
 
 from leakhunt.capture import allocator, groups, procfs
 
@@ -17,16 +18,35 @@ _STACK_HEAD = 32
 _FRAME = 12
 
 
-def ledger(pid: int, *, deep: bool, trim: bool = False) -> dict[str, object]:
+class Sharing(NamedTuple):
+    """How much of a process's memory is its own; in bytes, None where that is unknown.
+
+    Attributes:
+        pss: its own, and its part of what it shares.
+        uss: its own alone.
+    """
+
+    pss: int | None
+    uss: int | None
+
+
+def sharing(pid: int) -> Sharing:
+    """Return how much of a process's memory is its own; before a fork, after which all of it is shared."""
+    rollup = procfs.fields(procfs.read(f"/proc/{pid}/smaps_rollup"))
+    return Sharing(procfs.kilobytes(rollup, "Pss"), _sum(rollup, "Private_Clean", "Private_Dirty"))
+
+
+def ledger(pid: int, *, deep: bool, trim: bool = False, shared: Sharing | None = None) -> dict[str, object]:
     """Return where the memory of a process is, in bytes; what is unknown is None.
 
     Args:
         pid: the worker, whose pages count; in a forked child that is not the caller.
         deep: whether the caller is a forked child, where the allocators may be asked at length.
         trim: try what ``malloc_trim`` gives back, in a forked child alone.
+        shared: how much of its memory was its own before the caller was forked from it.
     """
     status = procfs.fields(procfs.read(f"/proc/{pid}/status"))
-    rollup = procfs.fields(procfs.read(f"/proc/{pid}/smaps_rollup"))
+    own = shared or sharing(pid)
     group = groups.use_of(pid)
     tracing = tracemalloc.is_tracing()
     traced, peak = tracemalloc.get_traced_memory() if tracing else (None, None)
@@ -34,8 +54,8 @@ def ledger(pid: int, *, deep: bool, trim: bool = False) -> dict[str, object]:
     rss = procfs.kilobytes(status, "VmRSS")
     return {
         "rss": rss,
-        "pss": procfs.kilobytes(rollup, "Pss"),
-        "uss": _sum(rollup, "Private_Clean", "Private_Dirty"),
+        "pss": own.pss,
+        "uss": own.uss,
         "anon": procfs.kilobytes(status, "RssAnon"),
         "file": procfs.kilobytes(status, "RssFile"),
         "shmem": procfs.kilobytes(status, "RssShmem"),

@@ -33,6 +33,7 @@ from leakhunt.capture.page import Page
 _START = 5.0  # seconds for a child to fork another; more means that it is stuck in somebody's fork hook
 _SHORTEST, _LONGEST = 0.000_1, 0.005  # seconds between two looks whether it has
 _GRACE = 5.0  # seconds after the alarm
+_PATIENCE = 10.0  # seconds; some inits take their time
 _NO_INITS = ("python", "pypy", "celery", "gunicorn", "uwsgi", "uvicorn", "rq", "dramatiq", "daphne", "huey")
 _CRASHES = frozenset(
     getattr(signal, name)
@@ -41,7 +42,9 @@ _CRASHES = frozenset(
 )
 _HERE = re.escape(__name__) + r"\Z"
 _QUIET = ("ignore", None, DeprecationWarning, re.compile(_HERE), 0)  # as filterwarnings makes it
-_orphans: deque[tuple[int, int]] = deque(maxlen=4)  # pids and starts of the last ones
+_orphans: deque[tuple[int, int, float]] = deque(
+    maxlen=4
+)  # the last ones: pid, start, and when by time.monotonic
 
 
 class Orphan(NamedTuple):
@@ -105,7 +108,7 @@ def start(work: Callable[[Page], None], timeout: float) -> Orphan:
         raise OSError(-page.pid or errno.ECHILD, posix.strerror(-page.pid or errno.ECHILD))
     begun = _state(page.pid)[1]
     if not ours:
-        _orphans.append((page.pid, begun))
+        _orphans.append((page.pid, begun, time.monotonic()))
     return Orphan(page.pid, begun, page, time.monotonic() + timeout, ours)
 
 
@@ -167,7 +170,10 @@ def _is_reaped_by_others() -> bool:
     """Tell whether an orphan of this process will be reaped by somebody who is not surprised."""
     if posix.getpid() == 1:
         return False
-    if any(_state(pid) == ("Z", start) for pid, start in _orphans):  # whoever adopts them lets them lie
+    old = time.monotonic() - _PATIENCE
+    if any(
+        _state(pid) == ("Z", begun) for pid, begun, when in _orphans if when < old
+    ):  # nobody will reap them
         return False
     words = procfs.read("/proc/1/cmdline").split("\0")[:2]
     return not any(word.rpartition("/")[2].startswith(_NO_INITS) for word in words)

@@ -120,24 +120,28 @@ class Settings(NamedTuple):
         """
         found: dict[str, object] = {}
         for name in cls._fields:
-            text = environ.get(PREFIX + ("DIR" if name == "folder" else name.upper()))
+            text = environ.get(_variable(name))
             if text is None or not text.strip():
                 continue
             try:
                 found[name] = _value(name, text.strip())
             except ValueError:
-                raise LeakhuntError(
-                    f"{PREFIX}{name.upper()}={text!r} is not understood", _HINTS[name]
-                ) from None
+                raise LeakhuntError(f"{_variable(name)}={text!r} is not understood", _HINTS[name]) from None
+            except LeakhuntError as error:
+                raise LeakhuntError(f"{_variable(name)}: {error.message}", error.hint) from None
         return cls(**found)  # type: ignore[arg-type]
 
     def to_environment(self) -> dict[str, str]:
         """Return the variables that say the same; what is as by default is left out."""
         return {
-            PREFIX + ("DIR" if name == "folder" else name.upper()): _text(name, value)
+            _variable(name): _text(name, value)
             for name, value in self._asdict().items()
             if value != self._field_defaults[name]
         }
+
+
+def _variable(name: str) -> str:
+    return PREFIX + ("DIR" if name == "folder" else name.upper())
 
 
 def parse_level(text: str) -> Level:

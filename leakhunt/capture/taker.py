@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import _thread
+import gc
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from leakhunt.capture import snapshot
+from leakhunt.capture import memory, snapshot
 from leakhunt.capture.facts import collect
 from leakhunt.capture.folder import Folder
 from leakhunt.capture.identity import Identity
@@ -103,11 +104,13 @@ class Taker:
         return outcome
 
     def _facts(self, how: SnapshotRequest, reason: str) -> snapshot.Facts:
-        """Return what gives a snapshot's metadata, in the process that writes it."""
+        """Return what gives a snapshot's metadata, in the process that writes it; what the fork changes is read now."""
         executions = dict(self._executions)
         tracing = self._tracing.told()
         deadline = time.monotonic() + how.timeout
         number = self.number
+        collecting = gc.isenabled()
+        shared = memory.sharing(self._identity.pid)
 
         def facts(deep: bool) -> Mapping[str, object]:  # noqa: FBT001 - as capture() asks for it
             tasks: Tasks = {}
@@ -124,6 +127,8 @@ class Taker:
                 deadline=deadline,
                 number=number,
                 reason=reason,
+                gc_enabled=collecting,
+                shared=shared,
             )
 
         return facts

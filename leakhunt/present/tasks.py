@@ -51,13 +51,15 @@ def _headline(result: TasksResult) -> str:
         f"({count_of(task.measured, 'execution')}, {format_size(task.kept_total or 0)})"
         for task in keeps[:_NAMED]
     ]
-    said += [f"{count_of(len(keeps) - _NAMED, 'more task type')} keep memory"] if len(keeps) > _NAMED else []
+    said += (
+        [f"{count_of(len(keeps) - _NAMED, 'task type')} more that keep memory"] if len(keeps) > _NAMED else []
+    )
     said += [
         f"{task.name} spikes to {format_size(task.peak.max)} above its start"
         for task in spikes[:_NAMED]
         if task.peak
     ]
-    said += [f"{count_of(len(spikes) - _NAMED, 'more task type')} spike"] if len(spikes) > _NAMED else []
+    said += _more(len(spikes) - _NAMED, "spike")
     killed = [task for task in result.running if task.ended == "killed"]
     if killed:
         names = sorted({task.task for task in killed})
@@ -80,6 +82,13 @@ def _headline(result: TasksResult) -> str:
         )
     text = "; ".join(said)
     return f"{text}."
+
+
+def _more(number: int, what: str) -> list[str]:
+    """Say of how many further task types the same is true."""
+    verb, _, rest = what.partition(" ")
+    said = f"{count_of(number, 'more task type')} {verb}{'s' * (number == 1)}"
+    return [f"{said} {rest}".rstrip()] if number > 0 else []
 
 
 def _mean(task: TaskMemory) -> int:

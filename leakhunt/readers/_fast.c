@@ -159,7 +159,7 @@ take_trace(const byte **at, const byte *end, int fields, Trace *trace)
         return 0;
     }
     const byte *next = behind_frame(p, end);
-    if (next == end || *next == 0x95 || is_memoizing(*next)) {
+    if (next == end || *next == 0x95 || *next == '2' || is_memoizing(*next)) {
         return 0; /* who memoizes it again will need it */
     }
     *at = p;

@@ -8,6 +8,7 @@ Source of the opcodes: CPython's ``Lib/pickletools.py``; of the shape of a dump:
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -29,6 +30,7 @@ _MAX_DIGITS = 40
 
 _STOP, _APPENDS = ord("."), ord("e")
 _MEMO_OPCODES = frozenset(b"\x94qrp")
+_DUPS = re.compile(b"2*")
 
 
 class NotADump(Exception):  # noqa: N818 - a finding about the input, worded for the user
@@ -52,8 +54,8 @@ class Inert:
 class Sink(Protocol):
     """Takes the traces of a dump one by one, or many at once straight from the bytes."""
 
-    def add(self, trace: tuple[Any, ...]) -> None:
-        """Take one trace; raises NotADump when it is none."""
+    def add(self, trace: tuple[Any, ...], count: int = 1) -> None:
+        """Take one trace, or several that are equal; raises NotADump when it is none."""
 
     def recall(self, index: int) -> object | None:
         """Return what bulk reading memoized at an index, or None where it did not keep it."""
@@ -131,7 +133,7 @@ class Machine:
     def _read_traces(self, sink: Sink) -> None:
         """Feed the sink up to the end of this batch; a lone tuple that is not being memoized is a whole trace.
 
-        A lone trace is appended without a batch: then the mark was its own, and is gone when it is whole.
+        Each DUP behind it is that trace once more; leakhunt writes so. Nothing else in a dump is written by DUP. A lone trace is appended without a batch: then the mark was its own, and is gone when it is whole.
         """
         base = self._stack
         depth = len(self._marks)
@@ -142,9 +144,12 @@ class Machine:
                     sink.add_bulk(self)
                 opcode = window.take(1)[0]
                 if len(base) == 1 and type(base[0]) is tuple and opcode not in _MEMO_OPCODES:
-                    sink.add(base.pop())
+                    trace = base.pop()
+                    sink.add(trace)
                     self._steps = 0
                     window.pos -= 1
+                    while more := window.take_run(_DUPS):
+                        sink.add(trace, more)
                     continue
                 if opcode == _APPENDS:
                     if base:

@@ -36,7 +36,7 @@ _SIGNED = ord("J")
 _SIZE = rb"(?:M..|K.|J...[\0-\x7f])"
 _REF = rb"(?:j....|h.)"
 _FRAME = _REF + rb"(?:M..|K.|J....)\x86\x94"
-_NEXT = rb"(?=[^\x94qrp\x95])"  # a trace that is memoized again, maybe behind a FRAME, may be needed
+_NEXT = rb"(?=[^\x94qrp2\x95])"  # a trace that is memoized again, maybe behind a FRAME, may be needed
 _SHORT = re.compile(
     rb"(%b(?=\x85\x94)|(?:%b){2}(?=\x86\x94)|(?:%b){3}(?=\x87\x94))(..)" % ((_FRAME,) * 3), re.DOTALL
 )

@@ -51,8 +51,8 @@ class TraceSink:
         """Traces taken so far."""
         return self._blocks + (self._bulk.blocks if self._bulk else 0)
 
-    def add(self, trace: tuple[Any, ...]) -> None:
-        """Take one trace.
+    def add(self, trace: tuple[Any, ...], count: int = 1) -> None:
+        """Take one trace, or several that are equal.
 
         Raises:
             NotADump: it is no trace, or of another form than those before.
@@ -65,8 +65,8 @@ class TraceSink:
         total_nframe = trace[3] if len(trace) > 3 else 0
         if not (is_int(size) and is_int(domain) and is_int(total_nframe)):
             raise NotADump("a trace holds something else than a size and a traceback")
-        self.add_sum(domain, self._stack_number(traceback, total_nframe), size, 1)
-        self._blocks += 1
+        self.add_sum(domain, self._stack_number(traceback, total_nframe), size * count, count)
+        self._blocks += count
 
     def add_sum(self, domain: int, stack: int, size: int, count: int) -> None:
         """Add blocks of one domain to a numbered stack."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 
@@ -56,6 +57,22 @@ class Window:
         start = self.pos
         self.pos = start + size
         return self.data[start : self.pos]
+
+    def take_run(self, run: re.Pattern[bytes]) -> int:
+        """Use what stands next and matches, as far as it is at hand, and return how many bytes that are.
+
+        Args:
+            run: repeats of one byte.
+
+        Raises:
+            Cut: nothing follows at all.
+        """
+        if self.pos == len(self.data):
+            self.fill(1)
+        start = self.pos
+        match = run.match(self.data, start)
+        self.pos = match.end() if match else start
+        return self.pos - start
 
     def take_line(self, limit: int) -> bytes:
         """Use the bytes up to the next newline, without it; raises Cut when none follows within ``limit`` bytes."""

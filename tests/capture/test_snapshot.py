@@ -315,7 +315,7 @@ def test_an_orphan_that_lies_about_is_the_last(program: Callable[..., dict[str, 
     """Where whoever adopts orphans does not reap them, there is one zombie, and from then on the worker reaps itself."""
     out = program("""
         import ctypes
-        main = os.getpid()
+        orphan._PATIENCE = 0
         if ctypes.CDLL(None).prctl(36, 1, 0, 0, 0):  # PR_SET_CHILD_SUBREAPER: this process adopts, and does not reap
             raise SystemExit("no subreaper")
         pid = os.fork()
@@ -324,7 +324,7 @@ def test_an_orphan_that_lies_about_is_the_last(program: Callable[..., dict[str, 
             for _ in range(3):
                 outcome = take()
                 found.append([told()["ok"], outcome.pid])
-            mine = [child for child in children()]
+            mine = children()
             with open(state.path + "/found", "w") as file:
                 json.dump([found, mine], file)
             os._exit(0)
