@@ -11,6 +11,7 @@ from leakhunt.model.evidence import Place
 from leakhunt.model.oom import OomKill
 
 _KUBERNETES = frozenset({"kubernetes", "containerd", "crio"})
+_RUNNING = "such a worker, once 'leakhunt run' has started it"
 
 
 class NextStep(NamedTuple):
@@ -61,14 +62,16 @@ def _kernel_log(kill: OomKill, paths: Sequence[str]) -> NextStep | None:
 
 def _growth(kill: OomKill, paths: Sequence[str], *, details: bool) -> NextStep | None:
     task, worker = kill.task, kill.worker
+    hunt = (
+        ["leakhunt", "hunt", "--celery"]
+        if worker and worker.program == "celery"
+        else ["leakhunt", "hunt", "PID"]
+    )
     if task is not None and task.name is not None:
-        words = ["leakhunt", "diff", "before.bin", "after.bin", f"--include={task.name.partition('.')[0]}"]
-        return NextStep(
-            "two snapshots of a worker that runs it (README, Get snapshots), then", shlex.join(words)
-        )
+        package = task.name.partition(".")[0]
+        return NextStep(f"what {package} keeps in {_RUNNING}", shlex.join([*hunt, f"--include={package}"]))
     if worker is not None and worker.program == "celery":
-        by_task = "leakhunt diff before.bin after.bin --group-by task"
-        return NextStep("two snapshots of such a worker (README, Get snapshots), then", by_task)
+        return NextStep(f"what tasks keep in {_RUNNING}", shlex.join([*hunt, "--group-by", "task"]))
     again = _scan(paths, "--details")
     return NextStep("who used the memory", again) if kill.tasks and not details and again else None
 
