@@ -9,6 +9,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+_threads: set[int] = set()  # those begun here, by their numbers
+
 
 def allocate_lock() -> _thread.LockType:
     """Return a lock of the system's."""
@@ -28,11 +30,21 @@ def begin(work: Callable[[], object]) -> bool:
     return True
 
 
+def is_aside() -> bool:
+    """Tell whether the caller runs in such a thread, so that the program goes on while it waits."""
+    return _original("get_ident")() in _threads
+
+
 def _alone(work: Callable[[], object]) -> None:
     # A signal that is meant for the program has to interrupt the program.
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    with suppress(Exception):
-        work()
+    here = _original("get_ident")()
+    _threads.add(here)
+    try:
+        with suppress(Exception):
+            work()
+    finally:
+        _threads.discard(here)
 
 
 def _original(name: str) -> Any:  # noqa: ANN401 - one of two functions

@@ -56,6 +56,7 @@ class Orphan(NamedTuple):
         page: what it shares with this process.
         deadline: when it must have ended, by ``time.monotonic``.
         ours: whether it is a child of this process, and ours to reap.
+        stall: how many seconds the fork itself took, in which no thread of this process ran.
     """
 
     pid: int
@@ -63,6 +64,7 @@ class Orphan(NamedTuple):
     page: Page
     deadline: float
     ours: bool
+    stall: float
 
     def lives(self) -> bool:
         """Tell whether it is still at work; reaps it, and ends it where its alarm did not."""
@@ -95,9 +97,11 @@ def start(work: Callable[[Page], None], timeout: float) -> Orphan:
     _let_fork_be_quiet()
     held = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - _CRASHES)
     try:
+        begun = time.perf_counter()
         pid = posix.fork()
         if pid == 0:
             _be_child(work, page, timeout, ours=ours)
+        stall = time.perf_counter() - begun
         if ours:
             page.pid = pid
         else:
@@ -106,10 +110,10 @@ def start(work: Callable[[Page], None], timeout: float) -> Orphan:
         signal.pthread_sigmask(signal.SIG_SETMASK, held)
     if page.pid <= 0:
         raise OSError(-page.pid or errno.ECHILD, posix.strerror(-page.pid or errno.ECHILD))
-    begun = _state(page.pid)[1]
+    started = _state(page.pid)[1]
     if not ours:
-        _orphans.append((page.pid, begun, time.monotonic()))
-    return Orphan(page.pid, begun, page, time.monotonic() + timeout, ours)
+        _orphans.append((page.pid, started, time.monotonic()))
+    return Orphan(page.pid, started, page, time.monotonic() + timeout, ours, stall)
 
 
 def _be_child(work: Callable[[Page], None], page: Page, timeout: float, *, ours: bool) -> None:

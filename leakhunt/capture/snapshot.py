@@ -18,6 +18,7 @@ import sys
 import time
 
 from leakhunt.capture import headroom, orphan, taking
+from leakhunt.capture.aside import is_aside
 from leakhunt.capture.folder import Folder
 from leakhunt.capture.request import FORK, Facts, Outcome, Request
 from leakhunt.capture.undisturbed import is_ours
@@ -80,7 +81,8 @@ def capture(
         if not is_ours(error.__traceback__):
             raise
         outcome = taking.failed(error, folder.path)
-    outcome = outcome._replace(pause=time.perf_counter() - begun)
+    if not outcome.pause:
+        outcome = outcome._replace(pause=time.perf_counter() - begun)
     if outcome.refused is not None:
         taking.reply(request, taking.no(outcome))
     return outcome
@@ -124,7 +126,8 @@ def _capture(plan: taking.Plan) -> Outcome:
             except (OSError, RuntimeError) as error:
                 why = f"the system refuses another process: {error}"
             else:
-                return Outcome(plan.path, FORK, state.child.pid, left_out=plan.left_out)
+                pause = state.child.page.pause or 0.0
+                return Outcome(plan.path, FORK, state.child.pid, pause=pause, left_out=plan.left_out)
         return taking.in_process(_without_objects(plan, why))
     finally:
         state.lock.release()
@@ -132,7 +135,8 @@ def _capture(plan: taking.Plan) -> Outcome:
 
 def _fork(plan: taking.Plan) -> orphan.Orphan:
     child = orphan.start(lambda page: taking.in_child(plan, page), plan.request.timeout)
-    child.page.pause = time.perf_counter() - plan.begun
+    # Beside the program, all that it feels is the fork; what waits for the rest is a thread of ours.
+    child.page.pause = child.stall if is_aside() else time.perf_counter() - plan.begun
     return child
 
 

@@ -150,10 +150,11 @@ def tell_taken(agent: Agent, taken: Taken) -> None:
         parts.append(f"stood still for {_brief(taken.pause)}")
     if taken.how == "in process":
         parts.append("taken in the worker itself")
-    if taken.blocks is not None:
-        parts.append(f"{taken.blocks:,} blocks")
+    if taken.blocks:
+        held = f" of {format_size(taken.traced)}" if taken.traced is not None else ""
+        parts.append(f"{count_of(taken.blocks, 'traced block')}{held}")
     if taken.size is not None:
-        parts.append(format_size(taken.size))
+        parts.append(f"a file of {format_size(taken.size)}")
     say(f"{agent.title}: {', '.join(parts) or 'done'}")
     if taken.blocks == 0:
         say(

@@ -32,6 +32,7 @@ class Taken(NamedTuple):
         took: how many seconds it took until the file was there; None where unknown.
         size: bytes of the file; None where unknown.
         blocks: how many blocks it lists; None where unknown.
+        traced: bytes of these blocks; None where unknown.
         left_out: what it lacks, and why.
     """
 
@@ -41,6 +42,7 @@ class Taken(NamedTuple):
     took: float | None
     size: int | None
     blocks: int | None
+    traced: int | None
     left_out: tuple[str, ...]
 
 
@@ -92,6 +94,7 @@ def snapshot(agent: Agent, request: SnapshotRequest, waiting: Waiting | None = N
         took=number(answer, "took"),
         size=_whole(answer, "size"),
         blocks=_whole(answer, "blocks"),
+        traced=_whole(answer, "traced"),
         left_out=_texts(answer, "left_out") + _texts({"warning": [answer.get("warning")]}, "warning"),
     )
 

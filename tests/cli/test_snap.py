@@ -26,7 +26,7 @@ def test_paths_stand_alone_on_standard_output(run: Run, tmp_path: Path) -> None:
         paths = result.out.splitlines()
         assert [Path(path).parent.parent.name for path in paths] == ["a", "b"]
         assert all(os.path.isfile(path) for path in paths)
-        assert f"{one.pid}: stood still for 4 ms, 12 blocks\n" in result.err
+        assert f"{one.pid}: stood still for 4 ms, 12 traced blocks\n" in result.err
         assert f"{two.pid} (celery@x W-2): left out: the number of open files\n" in result.err
         quiet = run(["snap", "-q", str(one.pid)])
         assert (quiet.code, quiet.err, len(quiet.out.splitlines())) == (0, "", 1)
