@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import zipfile
@@ -216,7 +217,12 @@ def test_following_tells_each_kill_and_runs_a_command(tmp_path: Path) -> None:
         "ndjson",
     ]
     with subprocess.Popen(
-        words, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=subprocess_environment(PYTHONUNBUFFERED="1")
+        words,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=subprocess_environment(PYTHONUNBUFFERED="1"),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - a shell's '&' ignores it
     ) as process:
         assert process.stdout is not None
         try:
@@ -225,8 +231,13 @@ def test_following_tells_each_kill_and_runs_a_command(tmp_path: Path) -> None:
                 file.write(KILL.format(pid=2, comm="new"))
             assert json.loads(process.stdout.readline())["comm"] == "new"
         finally:
-            process.send_signal(2)
-        assert process.wait(30) == 0
+            process.send_signal(signal.SIGINT)
+            try:
+                code = process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
+        assert code == 0
     told = [json.loads(line)["comm"] for line in seen.read_text(encoding="utf-8").splitlines()]
     assert sorted(told) == ["new", "old"]
 
