@@ -45,7 +45,6 @@ OPTIONAL = {"zstandard": ("readers/streams.py",), "compression": ("readers/strea
 
 MAX_LINES = 300
 LONGER = {
-    "present/snapshots.py": "the wording of both results in one place; its table and its sentences share the places' names",
     "readers/pickle_machine.py": "one machine with its table of opcodes",
 }
 
@@ -54,7 +53,7 @@ FORBIDDEN = frozenset(
 )
 EXCUSED = {
     "readers/runs.py": frozenset({"pickle"}),  # feeds it a stream of its own making
-    "capture/traces.py": frozenset({"pickle"}),  # writes, and never reads
+    "capture/snapshots/traces.py": frozenset({"pickle"}),  # writes, and never reads
 }
 
 

@@ -11,23 +11,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from math import comb
-from operator import itemgetter
 from typing import NamedTuple
 
-from leakhunt.analysis.sharing import Share
-from leakhunt.model.record import UNKNOWN, Executions, Spread
+from leakhunt.analysis.sharing import NOISE
+from leakhunt.model.columns import UNKNOWN, Executions
+from leakhunt.model.record import Spread
 
 GROUPS = 24  # of executions, of all processes together
 FEWEST = 10  # executions that are needed to say anything
 SURE = 0.01  # the chance that as many groups grow, were growing and shrinking as likely
-NOISE = 128 << 10  # bytes in all that nobody should wonder at
 _STILL = 0.25  # of the average growth that the last third must have
 _NEARLY_ALL = 0.95
 _STOPPED = 0.05  # the chance that growth at any time would have come so early
 _BELIEVED = 0.5  # of what a task seems to keep that its processes must have grown
 _WARM_UP_SHARE, _WARM_UP_MOST = 10, 20
-_APART, _SURE_APART = 2.0, 3.0  # standard errors
-_QUARTILE = 0.67  # standard errors that half of all lie within
 _MOVING = 0.75  # of the groups must show a change
 
 
@@ -90,37 +87,11 @@ def runs(executions: Executions) -> dict[int, Run]:
     }
 
 
-def judge(found: Sequence[Run], share: Share | None = None) -> Keeping:
-    """Tell whether a task keeps memory.
+def judge(found: Sequence[Run]) -> Keeping:
+    """Tell from the runs of one task in all processes whether it keeps memory.
 
-    Args:
-        found: its runs in all processes.
-        share: its share of the growth of processes, where that is known; it is believed where the two disagree.
+    Where others ran in the same processes, RSS may have grown during this one by what they keep.
     """
-    own = _by_itself(found)
-    counted = sum(len(run.kept) for run in found)
-    if share is None or own.total is None or counted < FEWEST:
-        return own
-    seeming = own.total / counted
-    apart = abs(share.slope - seeming) > _APART * share.error
-    slope, error = min((share.slope, share.error), (share.late_slope, share.late_error), key=itemgetter(1))
-    spread = Spread(round(slope), round(slope - _QUARTILE * error), round(slope + _QUARTILE * error))
-    if _follows(share) and share.slope * counted >= NOISE and (apart or own.verdict != "keeps"):
-        return Keeping("keeps", "processes grow with its executions", spread, round(slope * counted))
-    if own.verdict == "keeps" and apart and not _follows(share) and share.slope < _BELIEVED * seeming:
-        why = "processes grow while it runs, but with the executions of others"
-        return Keeping("clean", why, spread, round(slope * counted))
-    return own
-
-
-def _follows(share: Share) -> bool:
-    """Tell whether processes grow with a task's executions, and still do so late."""
-    late = max(_APART * share.late_error, _STILL * share.slope)
-    return share.slope > _SURE_APART * share.error and share.late_slope > late
-
-
-def _by_itself(found: Sequence[Run]) -> Keeping:
-    """Tell from the runs of one task in all processes whether it keeps memory."""
     counted = sum(len(run.kept) for run in found)
     if not counted:
         sizes = [run.warm_up // run.left_out for run in found if run.left_out]
@@ -183,9 +154,17 @@ def _groups(found: Sequence[Run], counted: int) -> list[tuple[int, ...]]:
         pieces = min(len(run.kept), max(1, round(GROUPS * len(run.kept) / counted)))
         edges = [len(run.kept) * piece // pieces for piece in range(pieces + 1)] if pieces else []
         groups += [run.kept[start:end] for start, end in zip(edges, edges[1:])]
-    while len(groups) >= 2 * FEWEST and sum(map(bool, map(sum, groups))) < _MOVING * len(groups):
-        groups = [sum(groups[at : at + 2], ()) for at in range(0, len(groups), 2)]
+    while len(groups) >= 2 * FEWEST and _moving(groups) < _MOVING:
+        larger = [sum(groups[at : at + 2], ()) for at in range(0, len(groups), 2)]
+        if _moving(larger) <= _moving(groups):  # some processes never change, however long they are looked at
+            break
+        groups = larger
     return groups
+
+
+def _moving(groups: Sequence[tuple[int, ...]]) -> float:
+    """Return the share of the groups that show a change."""
+    return sum(map(bool, map(sum, groups))) / len(groups)
 
 
 def _chance(grew: int, shrank: int) -> float:

@@ -1,136 +1,246 @@
 """Whose executions the growth of processes follows, where several task types run in them.
 
 Memory that one task keeps may lie where another had used and freed some: then RSS does not move while the first runs,
-and grows while the second does. But over stretches of work the process grows in proportion to the executions of the
-one that keeps. So the growth of each stretch is fitted, by least squares, to how often each task ran in it.
+and grows while the second does. So what RSS does during a task names nobody. But over stretches of work a process grows
+in proportion to the executions of the one that keeps. A task is named only where the growth of stretches cannot be
+explained without it, by any mix of the others; and these stretches end with executions of that very task, when what
+others had put into its place has shown. Where several explain the growth equally well, all of them are suspected.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from math import inf, sqrt
+from collections.abc import Collection, Sequence
+from itertools import combinations
+from math import sqrt
 from typing import NamedTuple
 
-from leakhunt.model.record import UNKNOWN, Executions
+from leakhunt.analysis.fitting import Fit, Rows
+from leakhunt.analysis.stretches import (
+    Stretch,
+    bounded,
+    columns_of,
+    cut,
+    growth_of,
+    looked_at,
+    place_of,
+    rows_of,
+)
+from leakhunt.model.columns import UNKNOWN, Executions
 
-_STRETCHES = 60  # of all processes together
-_SHORTEST = 8  # executions
-_MOST_TASKS = 20
-_SPARE = 12  # stretches beyond one for each task
-_FEWEST = 10  # executions of a task of its own; rarer ones are taken together
-_RARE = -1
-_CLIP = 6.0  # times the median distance from the median: beyond lies an import, not a habit
-_WARM_UP_SHARE = 10
+NOISE = 128 << 10  # bytes in all that nobody should wonder at
+_STRETCHES = 100  # of all processes together
+_SHORTEST = 4  # executions of a stretch that any task may end
+_SPARE = 8  # stretches beyond one for each task
+_SURE, _SURE_ALONE, _STILL_SURE, _WORSE = 4.0, 5.0, 2.0, 3.0  # standard errors
+_STILL = 0.25  # of the average growth that the last third must have
+_ORDINARY = 10  # a task that is one of so many executions or more
+_GOOD_PART = 0.25  # of the growth: a task that may have kept so much is suspected
+_MOST_ALONE = 8  # processes that are looked at by themselves
 
 
 class Share(NamedTuple):
-    """What a process grows with each execution of a task.
+    """What processes grow with each execution of a task.
 
     Attributes:
         slope: bytes.
         error: the standard error of that.
-        late_slope: the same in the later half of each process.
-        late_error: likewise.
+        executions: how often it ran where that is so.
+        processes: in how many; 0 is all.
     """
 
     slope: float
     error: float
-    late_slope: float
-    late_error: float
+    executions: int
+    processes: int = 0
 
 
-class _Stretch(NamedTuple):
-    counts: Counter[int]
-    growth: float
-    late: bool
+class Doubt(NamedTuple):
+    """Growth that several tasks explain equally well.
+
+    Attributes:
+        slopes: bytes per execution of each, were it the one.
+        total: bytes in all.
+        executions: of all of these.
+        ran: how these ran: ``in turns``, ``in step`` or ``alike``; ``too few`` where it is one, and not sure.
+    """
+
+    slopes: dict[int, float]
+    total: float
+    executions: int
+    ran: str
 
 
-def shares(processes: Sequence[Executions]) -> dict[int, Share]:
-    """Return each task's share of the growth, by its number; none where the executions do not tell tasks apart.
+class Shares(NamedTuple):
+    """What the growth follows.
+
+    Attributes:
+        sure: the tasks without which it cannot be explained, by number.
+        doubt: growth that is left, and that several tasks explain.
+        told: whether there was enough to tell at all.
+    """
+
+    sure: dict[int, Share]
+    doubt: Doubt | None
+    told: bool
+
+
+def shares(processes: Sequence[Executions], known: Collection[int] = ()) -> Shares:
+    """Tell whose executions the growth of processes follows.
 
     Args:
-        processes: those that ran one task at a time.
+        processes: those that ran several task types, one task at a time.
+        known: tasks of which something better has shown that they keep memory.
     """
+    sure: dict[int, Share] = {}
+    processes = bounded(processes)
+    tasks = looked_at(processes)
+    for task in tasks:
+        share = _share(processes, task, _SURE)
+        if share is not None:
+            sure[task] = share
+    growing = sorted(processes, key=growth_of, reverse=True)[:_MOST_ALONE] if len(processes) > 1 else []
+    explained = []
+    for process in growing:
+        if growth_of(process) < NOISE:
+            break
+        found = {task: _share([process], task, _SURE_ALONE) for task in tasks if task not in sure}
+        alone = {task: share for task, share in found.items() if share is not None}
+        for task, share in alone.items():
+            before = sure.get(task)
+            sure[task] = share._replace(processes=1) if before is None else _joined(before, share)
+        explained += [process] if alone else []
+    rest = [process for process in processes if not any(process is one for one in explained)]
+    doubt, told = _doubt(rest, {*known, *sure})
+    return Shares(sure, doubt, told or bool(sure))
+
+
+def _joined(one: Share, other: Share) -> Share:
+    executions = one.executions + other.executions
+    slope = (one.slope * one.executions + other.slope * other.executions) / executions
+    return Share(slope, max(one.error, other.error), executions, one.processes + 1)
+
+
+def _share(processes: Sequence[Executions], task: int, least: float) -> Share | None:
+    """Return what processes grow with a task, if that cannot be explained without it, and late no more than early."""
+    ran = sum(executions.task.count(task) for executions in processes)
+    total = sum(map(len, processes))
+    length = max(1, ran // _STRETCHES)
+    other = max(_SHORTEST, total // _STRETCHES)
+    stretches = [
+        stretch
+        for executions in processes
+        for stretch in (
+            cut(executions, length, task) if task in executions.task else cut(executions, other, None)
+        )
+    ]
+    columns = columns_of(stretches)
+    if task not in columns or len(stretches) < len(columns) + _SPARE:
+        return None
+    at = columns.index(task)
+    rows, full = rows_of(stretches, columns).clipped()
+    slope, proof = full.slopes[at], _proof(rows, full, at)
+    counted = sum(stretch.counts[task] for stretch in stretches)
+    if proof < least**2 or slope * counted < NOISE:
+        return None
+    late = rows_of([stretch for stretch in stretches if stretch.late], columns)
+    if len(late.growths) < 2:
+        return None
+    still = late.fit(range(late.width))
+    noise = rows.variance(full)
+    lost = late.fit(one for one in range(late.width) if one != at).left - still.left
+    if still.slopes[at] < _STILL * slope or lost < _STILL_SURE**2 * noise:
+        return None
+    return Share(slope, slope / sqrt(proof), counted)
+
+
+def _proof(rows: Rows, full: Fit, at: int) -> float:
+    """Return how much worse the fit is without a column, in squares of standard errors."""
+    without = rows.fit(one for one in range(rows.width) if one != at)
+    return max(0.0, without.left - full.left) / rows.variance(full)
+
+
+def _doubt(processes: Sequence[Executions], sure: Collection[int]) -> tuple[Doubt | None, bool]:
+    """Return the growth that those who are sure do not explain, and whether there was enough to tell."""
     length = max(_SHORTEST, sum(map(len, processes)) // _STRETCHES)
-    stretches = [stretch for executions in processes for stretch in _stretches(executions, length)]
-    totals = sum((stretch.counts for stretch in stretches), Counter[int]())
-    own = [task for task, count in totals.most_common(_MOST_TASKS) if count >= _FEWEST]
-    if len(totals) < 2:
-        return {}
-    columns = own if len(own) == len(totals) else [*own, _RARE]
-    whole = _fitted(stretches, columns)
-    late = _fitted([stretch for stretch in stretches if stretch.late], columns)
-    return {
-        task: Share(*whole[at], *(late[at] if late else (0.0, inf)))
-        for at, task in enumerate(columns)
-        if whole and task != _RARE
-    }
-
-
-def _stretches(executions: Executions, length: int) -> Iterator[_Stretch]:
-    """Cut one process's work, its first tenth left out, into stretches of equal length."""
-    known = [at for at, sizes in enumerate(zip(executions.before, executions.after)) if UNKNOWN not in sizes]
-    known = known[len(known) // _WARM_UP_SHARE :]
-    whole = len(known) // length
-    for number in range(whole):
-        here = known[number * length : (number + 1) * length]
-        following = known[(number + 1) * length] if (number + 1) * length < len(known) else None
-        end = executions.after[here[-1]] if following is None else executions.before[following]
-        counts = Counter(executions.task[at] for at in here)
-        yield _Stretch(counts, float(end - executions.before[here[0]]), late=2 * number >= whole)
-
-
-def _fitted(stretches: Sequence[_Stretch], columns: Sequence[int]) -> list[tuple[float, float]]:
-    """Return the slope and its standard error of each column; none where they cannot be told."""
-    size = len(columns)
-    if len(stretches) < size + _SPARE:
-        return []
-    place = {task: at for at, task in enumerate(columns)}
-    rows = []
+    stretches = [stretch for executions in processes for stretch in cut(executions, length, None)]
+    columns = columns_of(stretches)
+    if len(stretches) < len(columns) + _SPARE or not columns:
+        return None, False
+    rows, full = rows_of(stretches, columns).clipped()
+    base = [at for at, task in enumerate(columns) if task in sure]
+    limit = full.left + _WORSE**2 * rows.variance(full)
+    explained = rows.fit(base)
+    counts = [sum(row[at] for row in rows.counts) for at in range(rows.width)]
+    totals: Counter[int] = Counter()
     for stretch in stretches:
-        row = [0.0] * size
-        for task, count in stretch.counts.items():
-            row[place.get(task, size - 1)] += count
-        rows.append(row)
-    growths = _clipped([stretch.growth for stretch in stretches])
-    inverse = _inverse([[_dot(one, other) for other in zip(*rows)] for one in zip(*rows)])
-    if not inverse:
-        return []
-    sums = [_dot(column, growths) for column in zip(*rows)]
-    slopes = [_dot(line, sums) for line in inverse]
-    left = sum((growth - _dot(row, slopes)) ** 2 for row, growth in zip(rows, growths))
-    variance = left / (len(rows) - size)
-    return [(slope, sqrt(max(0.0, variance * inverse[at][at]))) for at, slope in enumerate(slopes)]
+        totals.update(stretch.counts)
+    total = sum(rows.growths) - _sum(explained.slopes, counts)
+    least = max(NOISE, _GOOD_PART * sum(rows.growths) if base else 0)
+    if explained.left <= limit or total < least or not _goes_on(stretches, rows, explained):
+        return None, True
+    edges = 2.0 * (_lag(processes) * sum(rows.growths) / sum(map(sum, rows.counts))) ** 2
+    limit = full.left + _WORSE**2 * max(edges, rows.variance(full))
+    able = [
+        at for at in range(rows.width) if at not in base and _may_keep(rows, at, total, counts[at]) <= limit
+    ]
+    if len(able) == 1:  # one that is not sure is no better than those with it
+        able += [at for at in range(rows.width) if full.slopes[at] > 0 and at not in {*base, *able}]
+    suspects = [task for task in totals if task not in sure and place_of(task, columns) in able]
+    executions = sum(totals[task] for task in suspects)
+    slopes = {task: total / totals[task] for task in suspects}
+    return (Doubt(slopes, total, executions, _ran(stretches, suspects)) if slopes else None), True
 
 
-def _clipped(values: list[float]) -> list[float]:
-    middle = _median(values)
-    reach = _CLIP * _median([abs(value - middle) for value in values])
-    return [min(max(value, middle - reach), middle + reach) for value in values] if reach else values
+def _may_keep(rows: Rows, at: int, total: float, count: float) -> float:
+    """Return how badly the growth is explained where one column keeps a good part of it."""
+    slope = _GOOD_PART * total / count
+    rest = [growth - slope * row[at] for growth, row in zip(rows.growths, rows.counts)]
+    return Rows(rows.counts, rest).fit(range(rows.width)).left
 
 
-def _median(values: Iterable[float]) -> float:
-    ranked = sorted(values)
-    return ranked[len(ranked) // 2]
+def _lag(processes: Sequence[Executions]) -> float:
+    """Return after how many executions growth may show: until a row of the same ends, or those run where it shows."""
+    times: Counter[int] = Counter()
+    rows: Counter[int] = Counter()
+    shown: Counter[int] = Counter()
+    for executions in processes:
+        earlier = None
+        for task, before, after in zip(executions.task, executions.before, executions.after):
+            times[task] += 1
+            rows[task] += task != earlier
+            earlier = task
+            if UNKNOWN not in (before, after) and after > before:
+                shown[task] += after - before
+    total, grown = sum(times.values()), sum(shown.values())
+    again = (
+        total / count
+        for task, count in times.items()
+        if count * _ORDINARY >= total or shown[task] > _GOOD_PART * grown
+    )
+    return max([times[task] / rows[task] for task in times] + list(again), default=0.0)
 
 
-def _dot(one: Iterable[float], other: Iterable[float]) -> float:
+def _goes_on(stretches: Sequence[Stretch], rows: Rows, explained: Fit) -> bool:
+    """Tell whether the growth that is not explained goes on late."""
+    left = [growth - _sum(row, explained.slopes) for row, growth in zip(rows.counts, rows.growths)]
+    late = [size for size, stretch in zip(left, stretches) if stretch.late]
+    return bool(late) and sum(late) / len(late) > _STILL * sum(left) / len(left)
+
+
+def _ran(stretches: Sequence[Stretch], tasks: Sequence[int]) -> str:
+    """Tell how tasks ran beside each other; a single one ran too seldom to be sure of."""
+    if len(tasks) < 2:
+        return "too few"
+    totals = [sum(stretch.counts[task] for stretch in stretches) for task in tasks]
+    turns = step = True
+    for (one, many), (other, more) in combinations(list(zip(tasks, totals)), 2):
+        for stretch in stretches:
+            off = abs(stretch.counts[one] * more - stretch.counts[other] * many)
+            step = step and off <= many + more and min(many, more) >= len(stretches)
+            turns = turns and abs(stretch.counts[one] - stretch.counts[other]) <= 1
+    return "in turns" if turns else "in step" if step else "alike"
+
+
+def _sum(one: Sequence[float], other: Sequence[float]) -> float:
     return sum(left * right for left, right in zip(one, other))
-
-
-def _inverse(matrix: list[list[float]]) -> list[list[float]]:
-    """Invert a matrix by elimination; empty where its rows depend on each other, or nearly."""
-    size = len(matrix)
-    rows = [[*row, *(float(at == other) for other in range(size))] for at, row in enumerate(matrix)]
-    for at in range(size):
-        best = max(range(at, size), key=lambda row: abs(rows[row][at]))
-        if abs(rows[best][at]) < 1e-6 * max(1.0, abs(matrix[at][at])):
-            return []
-        rows[at], rows[best] = rows[best], rows[at]
-        rows[at] = [value / rows[at][at] for value in rows[at]]
-        for other in range(size):
-            if other != at and rows[other][at]:
-                factor = rows[other][at]
-                rows[other] = [value - factor * own for value, own in zip(rows[other], rows[at])]
-    return [row[size:] for row in rows]

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 
+from leakhunt.analysis.culprits import Judgement, judge_all
 from leakhunt.analysis.endings import endings
-from leakhunt.analysis.keeping import Run, judge, quantile, runs
-from leakhunt.analysis.sharing import Share, shares
+from leakhunt.analysis.keeping import Keeping, quantile
+from leakhunt.model.columns import UNKNOWN
 from leakhunt.model.record import (
-    UNKNOWN,
     Alive,
     Life,
     Peak,
@@ -28,7 +28,9 @@ _FAILURE = "FAILURE"
 _LEAST_SPIKE, _SURE_SPIKE = 16 << 20, 256 << 20
 _SPIKE_OF_RSS, _SPIKE_OF_LIMIT = 2, 5  # a half, a fifth
 _ENDED = {"killed": "killed", "exit": "killed", "recycled": "killed", "running": "still running"}
-_ORDER = {"keeps": 0, "spikes": 1, "too few": 2, "clean": 2}
+_NOTHING = Judgement(Keeping("too few", "", None, None), "", 0, None)
+_ORDER = {"keeps": 0, "spikes": 2, "too few": 3, "clean": 3}
+_SUSPECTED = 1
 
 
 class _Task:
@@ -36,7 +38,6 @@ class _Task:
 
     def __init__(self) -> None:
         self.executions = self.failures = self.killed = 0
-        self.runs: list[Run] = []
         self.peaks: list[int] = []  # above the start
         self.spiking = False
         self.queues: set[str] = set()
@@ -74,9 +75,9 @@ def analyse(records: Records, alive: Alive | None) -> TasksResult:
                     begun.rss,
                 )
             )
-    parts = shares([life.executions for life in records.lives if not life.process.shared])
-    by_name = {records.tasks[number]: share for number, share in parts.items()}
-    found = [_result(name, task, by_name.get(name)) for name, task in tasks.items()]
+    judged = judge_all([life.executions for life in records.lives if not life.process.shared], records.tasks)
+    by_name = {records.tasks[number]: judgement for number, judgement in judged.items()}
+    found = [_result(name, task, by_name.get(name, _NOTHING)) for name, task in tasks.items()]
     trouble = {task.name for task in found if task.verdict in {"keeps", "spikes"}}
     return TasksResult(
         tasks=tuple(sorted((_placed(task, tasks, trouble) for task in found), key=_rank)),
@@ -96,12 +97,8 @@ def _count(life: Life, names: Sequence[str], tasks: dict[str, _Task]) -> None:
     for (name, state), count in life.finished.items():
         tasks[name].executions += count
         tasks[name].failures += count * (state == _FAILURE)
-    if life.process.shared:
-        return
-    found = runs(life.executions)
-    for number, run in found.items():
-        tasks[names[number]].runs.append(run)
-    _count_peaks(life, names, tasks)
+    if not life.process.shared:
+        _count_peaks(life, names, tasks)
 
 
 def _count_peaks(life: Life, names: Sequence[str], tasks: dict[str, _Task]) -> None:
@@ -130,22 +127,25 @@ def _add_peak(task: _Task, before: int, peak: int, limit: int | None) -> None:
     task.peaks.append(above)
 
 
-def _result(name: str, task: _Task, share: Share | None) -> TaskMemory:
-    keeping = judge(task.runs, share)
+def _result(name: str, task: _Task, judgement: Judgement) -> TaskMemory:
+    keeping, suspected = judgement.keeping, judgement.suspected
     verdict = "spikes" if keeping.verdict != "keeps" and task.spiking else keeping.verdict
     keeps = verdict == "keeps" and keeping.spread is not None and keeping.spread.median > 0
+    told = task.executions and (verdict == keeping.verdict or suspected is not None)
     return TaskMemory(
         name=name,
         executions=task.executions,
         failures=task.failures,
         killed=task.killed,
-        measured=sum(len(run.kept) for run in task.runs),
+        counted=judgement.counted,
+        measured=judgement.measured,
         kept=keeping.spread,
         kept_total=keeping.total,
-        warm_up=sum(run.warm_up for run in task.runs) if task.runs else None,
+        warm_up=judgement.warm_up,
         peak=_peak(task.peaks),
         verdict=verdict,
-        why=keeping.why if verdict == keeping.verdict and task.executions else "",
+        why=keeping.why if told else "",
+        suspected=suspected,
         queues=tuple(sorted(task.queues)),
         recycle_after=max(1, RECYCLE_AT // keeping.spread.median) if keeps and keeping.spread else None,
     )
@@ -157,10 +157,13 @@ def _placed(task: TaskMemory, tasks: dict[str, _Task], trouble: set[str]) -> Tas
 
 
 def _rank(task: TaskMemory) -> tuple[int, int, int, int, str]:
-    """Put what keeps most first, then what spikes highest, then what was killed, then what ran most."""
+    """Put what keeps most first, then what may keep, then what spikes highest, what was killed, and what ran most."""
+    order = _ORDER[task.verdict]
+    if task.suspected is not None:
+        return _SUSPECTED, -task.suspected.total, -task.killed, -task.executions, task.name
     size = task.kept_total if task.verdict == "keeps" else task.peak.max if task.peak else 0
-    weight = size or 0 if _ORDER[task.verdict] < _ORDER["clean"] else 0
-    return _ORDER[task.verdict], -weight, -task.killed, -task.executions, task.name
+    weight = size or 0 if order < _ORDER["clean"] else 0
+    return order, -weight, -task.killed, -task.executions, task.name
 
 
 def _peak(above: list[int]) -> Peak | None:

@@ -10,10 +10,10 @@ from contextlib import suppress
 from typing import Any
 
 from leakhunt.capture import agent as agents
+from leakhunt.capture.facts.tasks import registry
 from leakhunt.capture.resident import Agent
 from leakhunt.capture.settings import Settings
 from leakhunt.capture.taker import Tasks
-from leakhunt.capture.tasks import registry
 from leakhunt.capture.undisturbed import say
 from leakhunt.capture.who import Who
 

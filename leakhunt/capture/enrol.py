@@ -6,8 +6,8 @@ import os
 import time
 from contextlib import suppress
 
+from leakhunt.capture.facts.identity import Identity
 from leakhunt.capture.folder import Folder
-from leakhunt.capture.identity import Identity
 from leakhunt.capture.letters import Registration, start_of
 from leakhunt.capture.mailbox import AGENTS, Box, boxes
 from leakhunt.errors import LeakhuntError

@@ -15,7 +15,7 @@ _FLOOR = 1 << 20  # a mark that stands so far above what is resident after a res
 _MOST_TASKS = 1_000
 _NEAR = (
     64 << 10
-)  # a mark so little above what is resident need not be set back: a peak is that much too high at most
+)  # a mark so little above what is resident is not set back: a peak is that much too high at most
 _RESET = b"5"  # proc(5): sets the high-water mark to what is resident now
 
 
@@ -37,7 +37,6 @@ class HighWater:
         self._clear: OpenFile | None = None
         self._marks: dict[object, tuple[int, int]] = {}
         self.resets = False
-        self._last = -1  # where the mark stood when the last task ended
 
     def open(self) -> None:
         """Open what is read, and find out whether the mark can be set back and where that shows."""
@@ -45,7 +44,6 @@ class HighWater:
         self._statm = open_file("/proc/self/statm", os.O_RDONLY)
         rss = self.rss()
         self.resets = self._by_status = False
-        self._last = -1
         if not self.may_reset or rss is None:
             return
         self._clear = open_file("/proc/self/clear_refs", os.O_WRONLY)
@@ -80,9 +78,10 @@ class HighWater:
         """
         if len(self._marks) >= _MOST_TASKS:
             self._marks.clear()
+        mark = self._mark()
         if not self.resets:
-            self._marks[task] = (self._mark(), rss or 0)
-        elif rss is not None and 0 <= self._last - rss <= _NEAR:  # it stands where a reset would put it
+            self._marks[task] = (mark, rss or 0)
+        elif rss is not None and mark - rss <= _NEAR:  # it stands where a reset would put it, or lower
             self._marks[task] = (-1, rss)
         elif self._clear is not None and is_still(self._clear):
             os.pwrite(self._clear.fd, _RESET, 0)
@@ -98,7 +97,7 @@ class HighWater:
         before, first = self._marks.pop(task, (None, 0))
         if before is None:
             return None
-        mark = self._last = self._mark()
+        mark = self._mark()
         return max(mark, first, rss or 0) if mark > before else None
 
     def _mark(self) -> int:

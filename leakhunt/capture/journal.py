@@ -97,20 +97,34 @@ class Journal:
         if self._file is None:
             self.lost += 1
             return
-        first = b"\n" * self._torn + (self._opening(self._again) if self._headless else b"")
-        before = first + self._confession()
-        try:
-            done = os.write(self._file.fd, before + line)
-        except OSError:
-            self.lost += 1
-            return
-        self._torn = done < len(before) + len(line)
-        self._headless = self._headless and done < len(first)
-        self.lost = (self.lost if done < len(before) else 0) + self._torn
+        if self._torn or self._headless or self.lost or not line:
+            done = self._write_after(self._file.fd, line)
+        else:
+            try:
+                done = os.write(self._file.fd, line)
+            except OSError:
+                self.lost += 1
+                return
+            if done < len(line):
+                self._torn, self.lost = True, 1
         self._unreviewed += done
         if self._unreviewed > self._limit // _REVIEWS:
             self._unreviewed = 0
             self._limit = make_room(self._folder, self._budget, self._host)
+
+    def _write_after(self, fd: int, line: bytes) -> int:
+        """Write a line after what has to stand before it, and return how much of all was written."""
+        first = b"\n" * self._torn + (self._opening(self._again) if self._headless else b"")
+        before = first + self._confession()
+        try:
+            done = os.write(fd, before + line)
+        except OSError:
+            self.lost += 1
+            return 0
+        self._torn = done < len(before) + len(line)
+        self._headless = self._headless and done < len(first)
+        self.lost = (self.lost if done < len(before) else 0) + self._torn
+        return done
 
     def _rotate(self) -> None:
         """Begin another file."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from leakhunt.capture import groups, procfs
-from leakhunt.capture.identity import namespaced
+from leakhunt.capture.facts.identity import namespaced
 
 
 def describe_process() -> dict[str, object]:

@@ -4,8 +4,9 @@ A line is appended by one ``write``, begins with ``{"e":`` and has these keys (s
 unknown is null)::
 
     process  v t pid pids pid_ns ppid start host boot cgroup container pod cpus, what the caller's head has, and again (true in a rotated file)
-    start    t id task queue retries redelivered acks_late reject_lost args_size (about) args_hash rss
-    end      t id task state rss peak
+    start    t id task queue retries redelivered acks_late reject_lost args_size (about) args_hash rss, and while
+             tracemalloc traces: traced (bytes), anew (true where earlier figures of it do not compare)
+    end      t id task state rss peak, and traced likewise
     recycle  t why rss
     exit     t code rss
     lost     t lines (that could not be written before, because the disk was full for instance)
@@ -28,6 +29,7 @@ from leakhunt.capture.high_water import HighWater
 from leakhunt.capture.journal import Journal
 from leakhunt.capture.process_line import describe_process
 from leakhunt.capture.room import safe_host
+from leakhunt.capture.traced import Traced
 from leakhunt.errors import LeakhuntError
 
 VERSION = 1
@@ -71,6 +73,7 @@ class Recorder:
         self._head = dict(head)
         self._shared = bool(self._head.get("shared"))
         self._memory = HighWater(reset=reset_peak and not self._shared)
+        self._traced = None if self._shared else Traced()
         self._known: dict[tuple[object, ...], str] = {}
         self._adopt()
 
@@ -143,9 +146,10 @@ class Recorder:
             fixed = self._known.get(key) or self._fix(key, _settings(key))
             hashed = hash_of(argsrepr, kwargsrepr)
             rss = self._memory.rss()
+            traced = self._traced.begin() if self._traced is not None else ""
             line = (
                 f'{{"e":"start","t":{time.time():.6f},"id":{_text(task_id)},{fixed}'
-                f'"args_size":{size_of(args, kwargs)},"args_hash":{_quoted(hashed)},"rss":{_number(rss)}}}\n'
+                f'"args_size":{size_of(args, kwargs)},"args_hash":{_quoted(hashed)},"rss":{_number(rss)}{traced}}}\n'
             ).encode("ascii")
             self._journal.append(line)
             if len(self._running) >= _MOST_KNOWN:
@@ -166,10 +170,11 @@ class Recorder:
             fixed = self._known.get(key) or self._fix(key, f'"task":{_text(task)},"state":{_text(state)},')
             rss = self._memory.rss()
             peak = None if self._shared else self._memory.end(task_id, rss)
+            traced = self._traced.end() if self._traced is not None else ""
             self._journal.append(
                 (
                     f'{{"e":"end","t":{time.time():.6f},"id":{_text(task_id)},{fixed}'
-                    f'"rss":{_number(rss)},"peak":{_number(peak)}}}\n'
+                    f'"rss":{_number(rss)},"peak":{_number(peak)}{traced}}}\n'
                 ).encode("ascii")
             )
         except _OURS:
@@ -214,6 +219,7 @@ class Recorder:
             self._head.update(role="forked", forked_from=self._pid)
             self.close()
             self._memory = HighWater(reset=self._memory.may_reset)
+            self._traced = None if self._shared else Traced()
             self._adopt()
         elif self._journal.is_ready():
             return True

@@ -11,14 +11,14 @@ from contextlib import suppress
 from leakhunt.capture import aside
 from leakhunt.capture.bell import Bell
 from leakhunt.capture.enrol import clear, leave, register
+from leakhunt.capture.facts.identity import Identity
 from leakhunt.capture.folder import Folder, default_path
 from leakhunt.capture.groups import use_of
-from leakhunt.capture.identity import Identity
 from leakhunt.capture.mailbox import Box
 from leakhunt.capture.recorder import Recorder
 from leakhunt.capture.serving import Desk
 from leakhunt.capture.settings import Settings
-from leakhunt.capture.snapshot import wait
+from leakhunt.capture.snapshots.snapshot import wait
 from leakhunt.capture.taker import Taker, Tasks
 from leakhunt.capture.tracing import Tracing
 from leakhunt.capture.triggers import Triggers, rss_now

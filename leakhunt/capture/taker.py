@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from leakhunt.capture import memory, snapshot
-from leakhunt.capture.facts import collect
+from leakhunt.capture.facts import memory
+from leakhunt.capture.facts.collecting import collect
+from leakhunt.capture.facts.identity import Identity
 from leakhunt.capture.folder import Folder
-from leakhunt.capture.identity import Identity
 from leakhunt.capture.letters import SnapshotRequest
 from leakhunt.capture.settings import Settings
+from leakhunt.capture.snapshots import snapshot
 from leakhunt.capture.tracing import Tracing
 
 Tasks = Mapping[str, Mapping[str, object]]

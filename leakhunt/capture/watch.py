@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from leakhunt.capture import aside
-from leakhunt.capture.orphan import sleep
+from leakhunt.capture.snapshots.orphan import sleep
 
 _PERIOD = 1.0
 _SHORTEST = 0.05

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from array import array
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
+from leakhunt.model.columns import Executions
 from leakhunt.model.snapshot import Skipped
-
-UNKNOWN = -1
 
 
 class ProcessKey(NamedTuple):
@@ -62,6 +60,8 @@ class Begun(NamedTuple):
         source: the file.
         line: the line's number there.
         text: the line.
+        traced: bytes that tracemalloc knew of; None where it did not trace.
+        anew: whether earlier figures of that do not compare.
     """
 
     task: str
@@ -78,29 +78,8 @@ class Begun(NamedTuple):
     source: str
     line: int
     text: str
-
-
-class Executions:
-    """The memory of finished executions, in the order of their ends, as columns; -1 is unknown.
-
-    Attributes:
-        task: the number of the task's name among all names.
-        before: RSS at the start, in bytes.
-        after: RSS at the end, in bytes.
-        peak: the highest RSS in between, in bytes.
-    """
-
-    def __init__(self) -> None:
-        self.task, self.before, self.after, self.peak = array("l"), array("q"), array("q"), array("q")
-
-    def __len__(self) -> int:
-        return len(self.task)
-
-    def add(self, task: int, before: int | None, after: int | None, peak: int | None) -> None:
-        """Add an execution; sizes in bytes."""
-        self.task.append(task)
-        for column, value in ((self.before, before), (self.after, after), (self.peak, peak)):
-            column.append(UNKNOWN if value is None else value)
+    traced: int | None = None
+    anew: bool = False
 
 
 @dataclass
@@ -197,6 +176,24 @@ class Peak(NamedTuple):
     max: int
 
 
+class Suspicion(NamedTuple):
+    """That processes grow, and that their RSS does not tell by which of several task types.
+
+    Attributes:
+        tasks: the names of these, in order.
+        each: bytes that an execution of this one keeps if it is the one.
+        total: bytes that are kept in all, by whichever.
+        executions: of all of these.
+        ran: how they ran, so that they cannot be told apart: ``in turns``, ``in step``, ``alike`` or ``too few``.
+    """
+
+    tasks: tuple[str, ...]
+    each: int
+    total: int
+    executions: int
+    ran: str
+
+
 @dataclass(frozen=True)
 class TaskMemory:
     """One task type.
@@ -205,13 +202,16 @@ class TaskMemory:
         executions: those that ended.
         failures: of these, those that failed.
         killed: those that began and whose process is known to be gone.
-        measured: executions whose memory counts: the first ones of a process warm it up, and are left out.
+        counted: executions whose memory counts: the first ones of a process warm it up, and are left out.
+        measured: by what: ``traced`` (exact), ``rss fitted to executions`` (the growth of processes that run others, too,
+            follows its executions), ``rss`` (before and after each), or empty.
         kept: per execution; None where nothing could be measured.
         kept_total: bytes that the measured executions kept.
         warm_up: bytes that those left out kept.
         peak: above the start; None where nothing could be measured.
         verdict: ``keeps``, ``spikes``, ``clean`` or ``too few``.
         why: the reason, where the figures alone do not tell it.
+        suspected: where it may be the one that keeps memory, and may be not.
         queues: the queues it came by.
         own_queue: whether it belongs on one of its own: it keeps or spikes, and others run in its processes.
         recycle_after: executions after which a process that runs only this has grown by ``RECYCLE_AT`` bytes.
@@ -221,13 +221,15 @@ class TaskMemory:
     executions: int
     failures: int
     killed: int
-    measured: int
+    counted: int
+    measured: str
     kept: Spread | None
     kept_total: int | None
     warm_up: int | None
     peak: Peak | None
     verdict: str
     why: str = ""
+    suspected: Suspicion | None = None
     queues: tuple[str, ...] = ()
     own_queue: bool = False
     recycle_after: int | None = None

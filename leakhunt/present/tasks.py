@@ -6,14 +6,27 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from leakhunt.model.record import TaskMemory, TasksResult
+from leakhunt.model.record import Suspicion, TaskMemory, TasksResult
 from leakhunt.model.report import Column, Detail, Kind, Line, Report, Table
 from leakhunt.moments import format_moment
 from leakhunt.units import count_of, format_count, format_size, format_size_diff
 
 _VERDICTS = {"keeps": "keeps memory", "spikes": "spikes", "clean": "clean", "too few": "too few to tell"}
-_DETAILS = frozenset({"failures", "killed", "kept_low", "kept_high", "peak_median", "peak_p95"})
+_DETAILS = frozenset({"failures", "killed", "kept_low", "kept_high", "measured", "peak_median", "peak_p95"})
 _NAMED = 2  # of each verdict in the headline
+_SUSPECTS = 3  # of which one keeps memory
+_RAN = {
+    "in turns": "they always ran in turns, which RSS cannot tell apart",
+    "in step": "they always ran in step, which RSS cannot tell apart",
+    "alike": "they ran in much the same mix all the time, which RSS cannot tell apart",
+    "too few": "too few executions to tell them apart",
+}
+_KEPT = {
+    "traced": "what tracemalloc knew of after less before, the median of groups of executions (exact, Python's memory alone)",
+    "rss fitted to executions": "the growth of RSS, fitted to how often each task ran",
+    "rss": "RSS after less RSS before, the median of groups of executions",
+}
+_MEASURED = {"traced": "as traced", "rss fitted to executions": "by RSS", "rss": "by RSS"}
 
 
 def tasks_report(result: TasksResult, *, limit: int = 0) -> Report:
@@ -48,12 +61,13 @@ def _headline(result: TasksResult) -> str:
     spikes = [task for task in result.tasks if task.verdict == "spikes"]
     said = [
         f"{task.name} keeps {format_size(_mean(task))} per execution "
-        f"({count_of(task.measured, 'execution')}, {format_size(task.kept_total or 0)})"
+        f"({count_of(task.counted, 'execution')}, {format_size(task.kept_total or 0)})"
         for task in keeps[:_NAMED]
     ]
     said += (
         [f"{count_of(len(keeps) - _NAMED, 'task type')} more that keep memory"] if len(keeps) > _NAMED else []
     )
+    said += [_suspicion(one) for one in _suspicions(result)[:1]]
     said += [
         f"{task.name} spikes to {format_size(task.peak.max)} above its start"
         for task in spikes[:_NAMED]
@@ -84,6 +98,36 @@ def _headline(result: TasksResult) -> str:
     return f"{text}."
 
 
+def _suspicions(result: TasksResult) -> list[tuple[Suspicion, list[TaskMemory]]]:
+    """Return the groups of task types of which some keep memory, and nobody can say which."""
+    groups: dict[tuple[str, ...], tuple[Suspicion, list[TaskMemory]]] = {}
+    for task in result.tasks:
+        if task.suspected is not None:
+            groups.setdefault(task.suspected.tasks, (task.suspected, []))[1].append(task)
+    return list(groups.values())
+
+
+def _suspicion(group: tuple[Suspicion, list[TaskMemory]]) -> str:
+    """Word a suspicion: no name comes without the others."""
+    suspicion, tasks = group
+    sizes = sorted({format_size(task.suspected.each) for task in tasks if task.suspected is not None})
+    each = f"{sizes[0]} per execution" if len(sizes) == 1 else "memory"
+    counted = f"{count_of(suspicion.executions, 'execution')}, {format_size(suspicion.total)}"
+    if len(suspicion.tasks) == 1:
+        return f"{suspicion.tasks[0]} may keep {each} (too few executions to be sure: {counted})"
+    return f"{_either(suspicion.tasks)} keeps {each} ({_RAN[suspicion.ran]}: {counted})"
+
+
+def _either(names: Sequence[str], word: str = "or") -> str:
+    """Name a few of several."""
+    shown = [*names[:_SUSPECTS], *_more_names(len(names) - _SUSPECTS)]
+    return f"{', '.join(shown[:-1])} {word} {shown[-1]}" if len(shown) > 1 else shown[0]
+
+
+def _more_names(number: int) -> list[str]:
+    return [f"{count_of(number, 'other')}"] if number > 0 else []
+
+
 def _more(number: int, what: str) -> list[str]:
     """Say of how many further task types the same is true."""
     verb, _, rest = what.partition(" ")
@@ -95,7 +139,7 @@ def _mean(task: TaskMemory) -> int:
     """Return what an execution keeps on average: the median of groups may be 0 where memory is taken in large steps."""
     if task.kept is not None and task.kept.median > 0:
         return task.kept.median
-    return (task.kept_total or 0) // max(1, task.measured)
+    return (task.kept_total or 0) // max(1, task.counted)
 
 
 def _facts(result: TasksResult) -> Iterator[str]:
@@ -124,6 +168,7 @@ def _tasks_table(tasks: Sequence[TaskMemory], *, full: bool) -> Table:
         Column("kept_total", "in all", Kind.SIZE_DIFF),
         [task.kept_total for task in tasks],
     )
+    cells["measured"] = (Column("measured", "measured", Kind.TEXT), [task.measured for task in tasks])
     peaks = [task.peak or (None, None, None) for task in tasks]
     for at, (key, title) in enumerate((("median", "peak"), ("p95", "p95"), ("max", "highest"))):
         cells[f"peak_{key}"] = (Column(f"peak_{key}", title, Kind.SIZE), [sizes[at] for sizes in peaks])
@@ -141,10 +186,12 @@ def _tasks_table(tasks: Sequence[TaskMemory], *, full: bool) -> Table:
 def _notes(result: TasksResult, shown: Sequence[TaskMemory]) -> Iterator[str]:
     if len(shown) < len(result.tasks):
         yield f"{count_of(len(result.tasks) - len(shown), 'more task type')}."
-    if any(task.kept for task in shown):
+    kept = [task for task in shown if task.kept]
+    how = [words for evidence, words in _KEPT.items() if any(task.measured == evidence for task in kept)]
+    if how:
         yield (
-            "Kept: RSS after less RSS before, the median of groups of executions; the first ones warm a process up "
-            "and are left out. Peak: the highest, above what was there at the start."
+            f"Kept: {'; '.join(how)}. The first executions warm a process up and are left out. "
+            "Peak: the highest RSS, above what was there at the start."
         )
 
 
@@ -153,7 +200,7 @@ def _details(task: TaskMemory) -> Iterator[Detail]:
     yield Detail(verdict + (f": {task.why}" if task.why else ""), "task")
     if task.verdict == "keeps" and task.kept is not None:
         low, high = format_size_diff(task.kept.low), format_size_diff(task.kept.high)
-        yield Detail(f"mostly {low} to {high} each", "note")
+        yield Detail(f"mostly {low} to {high} each, {_MEASURED[task.measured]}", "note")
     if task.verdict == "spikes" and task.peak is not None:
         median, most = format_size(task.peak.median), format_size(task.peak.p95)
         yield Detail(f"peaks: median {median}, 95 of 100 up to {most}", "note")
@@ -186,6 +233,14 @@ def _running(result: TasksResult, limit: int) -> Iterator[Table]:
 
 
 def _advice(result: TasksResult) -> Iterator[str]:
+    for suspicion, _ in _suspicions(result)[:1]:
+        which = (
+            f"Which of {_either(suspicion.tasks, 'and')} it is" if len(suspicion.tasks) > 1 else "To be sure"
+        )
+        yield (
+            f"{which}: leakhunt hunt, or two of leakhunt snap and leakhunt diff, name "
+            "the lines that keep it; or record while tracing (leakhunt trace, leakhunt run --trace --record)."
+        )
     apart = [task for task in result.tasks if task.own_queue]
     for task in apart[:_NAMED]:
         what = "keeps memory" if task.verdict == "keeps" else "spikes"

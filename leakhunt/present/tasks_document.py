@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from leakhunt.model.record import ProcessSummary, RunningTask, TaskMemory, TasksResult
+from leakhunt.model.record import ProcessSummary, RunningTask, Suspicion, TaskMemory, TasksResult
 from leakhunt.moments import iso
 from leakhunt.version import __version__
 
@@ -33,11 +33,23 @@ def _task(task: TaskMemory) -> dict[str, Any]:
         "peak": None if task.peak is None else task.peak._asdict(),
         "verdict": task.verdict,
         "why": task.why,
-        "measured": task.measured,
+        "suspected": None if task.suspected is None else _suspicion(task.suspected),
+        "counted": task.counted,
+        "measured": task.measured or None,
         "warm_up": task.warm_up,
         "queues": list(task.queues),
         "own_queue": task.own_queue,
         "recycle_after": task.recycle_after,
+    }
+
+
+def _suspicion(suspicion: Suspicion) -> dict[str, Any]:
+    return {
+        "tasks": list(suspicion.tasks),
+        "per_execution": suspicion.each,
+        "total": suspicion.total,
+        "executions": suspicion.executions,
+        "ran": suspicion.ran,
     }
 
 

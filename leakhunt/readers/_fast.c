@@ -87,19 +87,22 @@ take_number(const byte **at, const byte *end, int32_t *number)
 }
 
 typedef struct {
-    uint32_t filename; /* its memo index */
+    uint32_t index; /* in the memo: of its file name, or of itself where it is defined before */
     int32_t lineno;
+    int defined; /* whether here */
 } Frame;
 
 static int
 take_frame(const byte **at, const byte *end, Frame *frame)
 {
-    const byte *p = *at;
-    if (!take_reference(&p, end, &frame->filename) || !take_number(&p, end, &frame->lineno) ||
-        !take_pair(&p, end, 0x86, 0x94)) {
+    if (!take_reference(at, end, &frame->index)) {
         return 0;
     }
-    *at = p;
+    const byte *p = *at;
+    frame->defined = take_number(&p, end, &frame->lineno) && take_pair(&p, end, 0x86, 0x94);
+    if (frame->defined) {
+        *at = p;
+    }
     return 1;
 }
 
@@ -109,21 +112,84 @@ is_memoizing(byte opcode)
     return opcode == 0x94 || opcode == 'q' || opcode == 'r' || opcode == 'p';
 }
 
+/* A trace in the form of CPython's pickler, or in the compact one of leakhunt/capture/snapshots/traces.py: frames may be
+   references to earlier ones, the trace itself is not memoized, and each DUP behind it is it once more. */
 typedef struct {
     int32_t size;
     uint32_t traceback; /* the memo index of a known traceback, where there are no frames */
     const byte *frames;
-    Py_ssize_t depth; /* how many frames */
+    Py_ssize_t depth;   /* how many frames */
+    Py_ssize_t defined; /* how many of them are no references */
     int32_t total_nframe;
+    int memoized;
+    uint64_t blocks; /* how often it is there */
 } Trace;
 
-enum { LONGEST = 1 << 17 }; /* bytes of frames in one trace */
+enum { LONGEST = 1 << 17 }; /* bytes of frames in one trace: fewer frames than the machine would take */
+
+static const uint64_t MOST_BLOCKS = (uint64_t)1 << 32; /* of 2**31 bytes at most: twice as many cannot overflow a sum */
+
+static int
+take_frames(const byte **at, const byte *end, Trace *trace)
+{
+    const byte *p = *at;
+    Frame frame;
+    int long_one = take(&p, end, '(', 0) != NULL;
+    trace->frames = p;
+    if (long_one) {
+        const byte *limit = end - p > LONGEST ? p + LONGEST : end;
+        do {
+            if (!take_frame(&p, limit, &frame)) {
+                return 0;
+            }
+            trace->depth++;
+            trace->defined += frame.defined;
+        } while (!take_pair(&p, limit, 't', 0x94));
+    }
+    else { /* up to three frames need no mark, and other opcodes close them */
+        while (trace->depth < 3 && take_frame(&p, end, &frame)) {
+            trace->depth++;
+            trace->defined += frame.defined;
+        }
+        if (trace->depth == 0 || !take_pair(&p, end, (byte)(0x84 + trace->depth), 0x94)) {
+            return 0;
+        }
+    }
+    *at = p;
+    return 1;
+}
+
+/* Take what stands behind the traceback. */
+static int
+take_rest(const byte **at, const byte *end, int fields, Trace *trace)
+{
+    const byte *p = *at;
+    trace->total_nframe = 0;
+    if (fields == 4 && (!take_number(&p, end, &trace->total_nframe) || trace->total_nframe < 0)) {
+        return 0;
+    }
+    if (take(&p, end, fields == 4 ? 't' : 0x87, 0) == NULL) {
+        return 0;
+    }
+    trace->memoized = p < end && *p == 0x94;
+    p += trace->memoized;
+    const byte *dups = p;
+    while (p < end && *p == '2') {
+        p++;
+    }
+    trace->blocks = 1 + (uint64_t)(p - dups);
+    const byte *next = behind_frame(p, end);
+    if (next == end || *next == 0x95 || *next == '2' || is_memoizing(*next) || trace->blocks > MOST_BLOCKS) {
+        return 0; /* there may be more of them; and who memoizes it again will need it */
+    }
+    *at = p;
+    return 1;
+}
 
 static int
 take_trace(const byte **at, const byte *end, int fields, Trace *trace)
 {
-    const byte *p = *at;
-    Frame frame;
+    const byte *p = *at, *known;
     take_pair(&p, end, 'e', '('); /* one batch ends and the next begins */
     if (fields == 4 && take(&p, end, '(', 0) == NULL) {
         return 0;
@@ -131,36 +197,14 @@ take_trace(const byte **at, const byte *end, int fields, Trace *trace)
     if (!take_pair(&p, end, 'K', 0) || !take_number(&p, end, &trace->size) || trace->size < 0) {
         return 0;
     }
-    trace->depth = 0;
-    if (take(&p, end, '(', 0) != NULL) {
-        const byte *limit = end - p > LONGEST ? p + LONGEST : end;
-        trace->frames = p;
-        do {
-            if (!take_frame(&p, limit, &frame)) {
-                return 0;
-            }
-            trace->depth++;
-        } while (!take_pair(&p, limit, 't', 0x94));
+    trace->depth = trace->defined = 0;
+    known = p;
+    if (take_reference(&known, end, &trace->traceback) && take_rest(&known, end, fields, trace)) {
+        *at = known;
+        return 1;
     }
-    else { /* up to three frames need no mark, and other opcodes close them */
-        trace->frames = p;
-        while (trace->depth < 3 && take_frame(&p, end, &frame)) {
-            trace->depth++;
-        }
-        if (trace->depth ? !take_pair(&p, end, (byte)(0x84 + trace->depth), 0x94)
-                         : !take_reference(&p, end, &trace->traceback)) {
-            return 0;
-        }
-    }
-    trace->total_nframe = 0;
-    if (fields == 4 ? !take_number(&p, end, &trace->total_nframe) || trace->total_nframe < 0 ||
-                          !take_pair(&p, end, 't', 0x94)
-                    : !take_pair(&p, end, 0x87, 0x94)) {
+    if (!take_frames(&p, end, trace) || !take_rest(&p, end, fields, trace)) {
         return 0;
-    }
-    const byte *next = behind_frame(p, end);
-    if (next == end || *next == 0x95 || *next == '2' || is_memoizing(*next)) {
-        return 0; /* who memoizes it again will need it */
     }
     *at = p;
     return 1;
@@ -185,7 +229,9 @@ typedef struct {
     uint64_t blocks; /* since the sums were drained */
     Traceback *tracebacks;
     size_t tracebacks_used, tracebacks_room;
-    uint32_t *by_memo; /* from memo index to place in tracebacks, counted from 1 */
+    PyObject **known_frames; /* numbers of the frames that compact traces may refer to */
+    size_t known_frames_used, known_frames_room;
+    uint32_t *by_memo; /* from memo index to place in one of both, counted from 1; A_FRAME is added for a frame */
     size_t by_memo_room;
     NumberedFrame *frames; /* a hash table with open addresses */
     size_t frames_used;
@@ -193,7 +239,7 @@ typedef struct {
     uint64_t multiplier;
 } Runs;
 
-static const uint64_t MOST_BLOCKS = (uint64_t)1 << 32; /* of 2**31 bytes at most: no sum can overflow */
+static const uint32_t A_FRAME = (uint32_t)1 << 31;
 
 /* Return the array with room for one at `place`, or NULL; it doubles where it must grow, and what is new is zero. */
 static void *
@@ -212,11 +258,11 @@ with_room(void *array, size_t *room, size_t place, size_t width)
     return larger;
 }
 
-/* Have a memo index stand for a traceback, and return that, or NULL. */
-static Traceback *
-gather(Runs *self, size_t memo, int64_t stack)
+/* Return where to say what a memo index stands for, the `used`th of its kind, or NULL. */
+static uint32_t *
+place_of(Runs *self, size_t memo, size_t used)
 {
-    if (memo > UINT32_MAX || self->tracebacks_used >= UINT32_MAX) {
+    if (memo > UINT32_MAX || used >= A_FRAME - 1) {
         PyErr_SetString(PyExc_OverflowError, "more than a memo index can say");
         return NULL;
     }
@@ -225,6 +271,17 @@ gather(Runs *self, size_t memo, int64_t stack)
         return NULL;
     }
     self->by_memo = by_memo;
+    return &by_memo[memo];
+}
+
+/* Have a memo index stand for a traceback, and return that, or NULL. */
+static Traceback *
+gather(Runs *self, size_t memo, int64_t stack)
+{
+    uint32_t *place = place_of(self, memo, self->tracebacks_used);
+    if (place == NULL) {
+        return NULL;
+    }
     Traceback *tracebacks =
         with_room(self->tracebacks, &self->tracebacks_room, self->tracebacks_used, sizeof *tracebacks);
     if (tracebacks == NULL) {
@@ -233,7 +290,7 @@ gather(Runs *self, size_t memo, int64_t stack)
     self->tracebacks = tracebacks;
     Traceback *traceback = &tracebacks[self->tracebacks_used++];
     traceback->stack = stack;
-    self->by_memo[memo] = (uint32_t)self->tracebacks_used;
+    *place = (uint32_t)self->tracebacks_used;
     return traceback;
 }
 
@@ -241,7 +298,33 @@ static Traceback *
 known(Runs *self, size_t memo)
 {
     uint32_t place = memo < self->by_memo_room ? self->by_memo[memo] : 0;
-    return place ? &self->tracebacks[place - 1] : NULL;
+    return place && place < A_FRAME ? &self->tracebacks[place - 1] : NULL;
+}
+
+/* Have a memo index stand for a frame that has a number. */
+static int
+keep_frame(Runs *self, size_t memo, PyObject *number)
+{
+    uint32_t *place = place_of(self, memo, self->known_frames_used);
+    PyObject **frames = place == NULL ? NULL
+                                      : with_room(self->known_frames, &self->known_frames_room,
+                                                  self->known_frames_used, sizeof *frames);
+    if (frames == NULL) {
+        return -1;
+    }
+    self->known_frames = frames;
+    Py_INCREF(number);
+    frames[self->known_frames_used++] = number;
+    *place = A_FRAME + (uint32_t)self->known_frames_used;
+    return 0;
+}
+
+/* Return the number of the frame that a memo index stands for, borrowed, or NULL. */
+static PyObject *
+known_frame(Runs *self, size_t memo)
+{
+    uint32_t place = memo < self->by_memo_room ? self->by_memo[memo] : 0;
+    return place > A_FRAME ? self->known_frames[place - A_FRAME - 1] : NULL;
 }
 
 static NumberedFrame *
@@ -282,10 +365,10 @@ more_frames(Runs *self)
 static PyObject *
 number_of_frame(Runs *self, Frame frame, PyObject *number_frame)
 {
-    uint64_t key = (uint64_t)frame.filename << 32 | (uint32_t)frame.lineno;
+    uint64_t key = (uint64_t)frame.index << 32 | (uint32_t)frame.lineno;
     NumberedFrame *found = find_frame(self->frames, self->frames_bits, self->multiplier, key);
     if (found->number == NULL) {
-        PyObject *number = PyObject_CallFunction(number_frame, "Il", (unsigned int)frame.filename,
+        PyObject *number = PyObject_CallFunction(number_frame, "Il", (unsigned int)frame.index,
                                                  (long)frame.lineno);
         if (number == NULL) {
             return NULL;
@@ -309,15 +392,38 @@ number_of_frame(Runs *self, Frame frame, PyObject *number_frame)
     return found->number;
 }
 
+/* Return a new reference to the number of a frame that is referred to; Python may have read it. */
+static PyObject *
+number_of_known_frame(Runs *self, size_t memo, size_t memo_size, PyObject *number_frame)
+{
+    PyObject *number = known_frame(self, memo);
+    if (number != NULL) {
+        Py_INCREF(number);
+        return number;
+    }
+    number = PyObject_CallFunction(number_frame, "IO", (unsigned int)memo, Py_None);
+    /* A stranger's index may be huge. */
+    if (number != NULL && memo < memo_size && keep_frame(self, memo, number)) {
+        Py_CLEAR(number);
+    }
+    return number;
+}
+
 /* Return the stack of a trace that has its own, oldest frame first. */
 static PyObject *
-new_stack(Runs *self, const Trace *trace, const byte *end, PyObject *number_frame)
+new_stack(Runs *self, const Trace *trace, const byte *end, size_t memo_size, PyObject *number_frame)
 {
     PyObject *stack = PyTuple_New(trace->depth);
     const byte *p = trace->frames;
+    size_t memo = memo_size;
     Frame frame;
     for (Py_ssize_t at = trace->depth; stack != NULL && at > 0 && take_frame(&p, end, &frame); at--) {
-        PyObject *number = number_of_frame(self, frame, number_frame);
+        PyObject *number = frame.defined ? number_of_frame(self, frame, number_frame)
+                                         : number_of_known_frame(self, frame.index, memo, number_frame);
+        if (frame.defined && !trace->memoized && number != NULL && keep_frame(self, memo, number)) {
+            Py_CLEAR(number);
+        }
+        memo += (size_t)frame.defined;
         if (number == NULL || PyTuple_SetItem(stack, at - 1, number)) {
             Py_CLEAR(stack);
         }
@@ -334,23 +440,17 @@ append(PyObject *list, PyObject *item)
     return status;
 }
 
-/* Take a trace that has a traceback of its own, memoized at `memo`. */
-static int
-define(Runs *self, const Trace *trace, const byte *end, size_t memo, Py_ssize_t first_stack,
+/* Take a trace that has a traceback of its own, where so many values are memoized before. */
+static Traceback *
+define(Runs *self, const Trace *trace, const byte *end, size_t memo_size, Py_ssize_t first_stack,
        PyObject *number_frame, PyObject *stacks, PyObject *nframes)
 {
     int64_t number = (int64_t)first_stack + PyList_Size(stacks);
-    if (append(stacks, new_stack(self, trace, end, number_frame)) ||
+    if (append(stacks, new_stack(self, trace, end, memo_size, number_frame)) ||
         append(nframes, PyLong_FromLong(trace->total_nframe))) {
-        return -1;
+        return NULL;
     }
-    Traceback *traceback = gather(self, memo, number);
-    if (traceback == NULL) {
-        return -1;
-    }
-    traceback->size = (uint64_t)trace->size;
-    traceback->count = 1;
-    return 0;
+    return gather(self, memo_size + (size_t)trace->defined, number);
 }
 
 static PyObject *
@@ -372,22 +472,22 @@ Runs_take(Runs *self, PyObject *args)
     int failed = stacks == NULL || nframes == NULL, dangling = 0;
     Trace trace;
     while (!failed && self->blocks < MOST_BLOCKS && take_trace(&p, end, self->fields, &trace)) {
-        Traceback *traceback;
-        if (trace.depth) {
-            failed = define(self, &trace, end, (size_t)(memo_size + trace.depth), first_stack, number_frame,
-                            stacks, nframes);
-            memo_size += trace.depth + 1;
+        Traceback *traceback = trace.depth ? define(self, &trace, end, (size_t)memo_size, first_stack,
+                                                    number_frame, stacks, nframes)
+                                           : known(self, trace.traceback);
+        if (traceback != NULL) {
+            traceback->size += (uint64_t)trace.size * trace.blocks;
+            traceback->count += trace.blocks;
         }
-        else if ((traceback = known(self, trace.traceback)) != NULL) {
-            traceback->size += (uint64_t)trace.size;
-            traceback->count++;
+        else if (trace.depth) {
+            failed = 1;
         }
         else {
             dangling = 1;
         }
-        memo_size++;
-        blocks++;
-        self->blocks++;
+        memo_size += (trace.depth ? trace.defined + 1 : 0) + trace.memoized;
+        blocks += (Py_ssize_t)trace.blocks;
+        self->blocks += trace.blocks;
     }
     PyObject *result = failed ? NULL
                               : Py_BuildValue("nnnOO", (Py_ssize_t)((const char *)p - start), memo_size,
@@ -416,6 +516,21 @@ Runs_number_of(Runs *self, PyObject *index)
     }
     Traceback *traceback = memo < 0 ? NULL : known(self, (size_t)memo);
     return PyLong_FromLongLong(traceback == NULL ? -1 : traceback->stack);
+}
+
+static PyObject *
+Runs_frame_of(Runs *self, PyObject *index)
+{
+    Py_ssize_t memo = PyLong_AsSsize_t(index);
+    if (PyErr_Occurred()) {
+        return NULL;
+    }
+    PyObject *number = memo < 0 ? NULL : known_frame(self, (size_t)memo);
+    if (number == NULL) {
+        return PyLong_FromLong(-1);
+    }
+    Py_INCREF(number);
+    return number;
 }
 
 static PyObject *
@@ -473,6 +588,10 @@ Runs_dealloc(Runs *self)
     for (size_t at = 0; self->frames != NULL && at < (size_t)1 << self->frames_bits; at++) {
         Py_XDECREF(self->frames[at].number);
     }
+    for (size_t at = 0; at < self->known_frames_used; at++) {
+        Py_DECREF(self->known_frames[at]);
+    }
+    PyMem_Free(self->known_frames);
     PyMem_Free(self->frames);
     PyMem_Free(self->by_memo);
     PyMem_Free(self->tracebacks);
@@ -485,6 +604,7 @@ Runs_dealloc(Runs *self)
 static PyMethodDef Runs_methods[] = {
     {"gather", (PyCFunction)Runs_gather, METH_VARARGS, "Let a memo index stand for a traceback."},
     {"number_of", (PyCFunction)Runs_number_of, METH_O, "Return the stack's number at a memo index, or -1."},
+    {"frame_of", (PyCFunction)Runs_frame_of, METH_O, "Return the frame's number at a memo index, or -1."},
     {"take", (PyCFunction)Runs_take, METH_VARARGS, "Take whole traces until one does not fit."},
     {"drain", (PyCFunction)Runs_drain, METH_NOARGS, "Hand over the sums."},
     {NULL, NULL, 0, NULL},

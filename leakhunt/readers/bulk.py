@@ -1,7 +1,7 @@
 """Traces many at a time: what the machine has and bulk reading has, kept in step.
 
-A run of traces in their usual form is taken by the compiled :mod:`leakhunt.readers._fast` or, without it, by
-:mod:`leakhunt.readers.runs`; both give the same sums.
+A run of traces in their usual form, or in the compact one of :mod:`leakhunt.capture.snapshots.traces`, is taken by the compiled
+:mod:`leakhunt.readers._fast` or, without it, by :mod:`leakhunt.readers.runs`; both give the same sums.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ class Totals(Protocol):
         """Number stacks in turn, each by its frames, oldest first."""
 
     def frame_id(self, filename: object, lineno: object) -> int:
-        """Number a frame."""
+        """Number a frame; raises NotADump when it is none."""
+
+    def frame(self, number: int) -> tuple[str, int]:
+        """Return the frame that has this number."""
 
     def known_stack(self, traceback: object) -> int | None:
         """Return the number of the stack of a traceback that an earlier trace had, or None."""
@@ -51,7 +54,7 @@ class Runs(Protocol):
         pos: int,
         memo_size: int,
         first_stack: int,
-        number_frame: Callable[[int, int], int],
+        number_frame: Callable[[int, int | None], int],
     ) -> tuple[int, int, int, list[tuple[int, ...]], list[int]]:
         """Take whole traces until one does not fit.
 
@@ -60,7 +63,7 @@ class Runs(Protocol):
             pos: where to begin.
             memo_size: how many values the pickle has memoized before.
             first_stack: the number of the first stack that is new.
-            number_frame: numbers a frame by the memo index of its file name and its line.
+            number_frame: numbers a frame by the memo index of its file name and its line, or by its own and None.
 
         Returns:
             The position behind them; the size of the memo then; how many traces were taken, or -1 where one refers to
@@ -69,6 +72,9 @@ class Runs(Protocol):
 
     def number_of(self, index: int) -> int:
         """Return the number of the stack whose traceback is memoized at an index, or -1."""
+
+    def frame_of(self, index: int) -> int:
+        """Return the number of the frame that a compact trace memoized at an index, or -1."""
 
     def drain(self) -> tuple[list[int], list[int], list[int]]:
         """Hand over the sums: numbers of the stacks, bytes, blocks."""
@@ -133,15 +139,23 @@ class BulkReader:
         if self._unflushed > _FLUSH_BLOCKS:
             self.flush()
 
-    def recall(self, index: int) -> StackNumber | None:
-        """Return the traceback that bulk reading memoized at an index, or None where it memoized something else."""
+    def recall(self, index: int) -> StackNumber | tuple[str, int] | None:
+        """Return the traceback or frame that bulk reading memoized at an index, or None where it kept neither."""
         number = self._runs.number_of(index)
-        return None if number < 0 else StackNumber(number)
+        if number >= 0:
+            return StackNumber(number)
+        frame = self._runs.frame_of(index)
+        return None if frame < 0 else self._totals.frame(frame)
 
     def flush(self) -> None:
         """Hand the sums over."""
         self._totals.add_sums(*self._runs.drain())
         self._unflushed = 0
 
-    def _number_frame(self, index: int, lineno: int) -> int:
-        return self._totals.frame_id(self._machine.recall(index), lineno)
+    def _number_frame(self, index: int, lineno: int | None) -> int:
+        value = self._machine.recall(index)
+        if lineno is not None:
+            return self._totals.frame_id(value, lineno)
+        if type(value) is not tuple or len(value) != 2:
+            raise NotADump("a traceback holds something else than files and lines")
+        return self._totals.frame_id(*value)

@@ -133,7 +133,8 @@ class Machine:
     def _read_traces(self, sink: Sink) -> None:
         """Feed the sink up to the end of this batch; a lone tuple that is not being memoized is a whole trace.
 
-        Each DUP behind it is that trace once more; leakhunt writes so. Nothing else in a dump is written by DUP. A lone trace is appended without a batch: then the mark was its own, and is gone when it is whole.
+        A DUP behind it, which only leakhunt writes, is that trace once more; everywhere else a DUP is refused.
+        A lone trace is appended without a batch: then the mark was its own, and is gone when it is whole.
         """
         base = self._stack
         depth = len(self._marks)

@@ -146,6 +146,8 @@ def begun(line: dict[str, Any], source: str, number: int, raw: bytes) -> Begun |
         source,
         number,
         raw[:_SHOWN].decode("utf-8", "replace"),
+        _count(line.get("traced")),
+        line.get("anew") is True,
     )
 
 
@@ -201,7 +203,7 @@ class _Reader:
                         life, floor = found, found.last
                         life.sources.append(part.name)
                 elif life is None:
-                    faults["a line does not say of which process"] += 1
+                    faults["the line about its process is missing before a line"] += 1
                 elif line["t"] > floor:
                     self._take(life, line, part.name, number, raw)
         finally:
@@ -263,6 +265,8 @@ class _Reader:
         self._executions += 1
         before = None if start is None else start.rss
         life.executions.add(number, before, rss, _count(line.get("peak")))
+        traced, anew = (None, False) if start is None else (start.traced, start.anew)
+        life.executions.add_traced(number, traced, _count(line.get("traced")), anew=anew)
 
     def _number(self, task: str) -> int | None:
         number = self._tasks.get(task)

@@ -34,6 +34,7 @@ class TraceSink:
     def __init__(self, *, bulk: bool) -> None:
         self.fields = 0
         self._frame_ids: dict[tuple[str, int], int] = {}
+        self._frames: list[tuple[str, int]] = []  # by their ids
         self._stacks: list[tuple[int, ...]] = []  # oldest frame first
         self._nframes: list[int] = []
         self._by_identity: dict[int, int] = {}
@@ -117,11 +118,19 @@ class TraceSink:
         """Number a frame; raises NotADump when it is none."""
         if type(filename) is not str or type(lineno) is not int or not 0 <= lineno <= _MAX_INT:
             raise NotADump("a traceback holds something else than files and lines")
-        return self._frame_ids.setdefault((filename, lineno), len(self._frame_ids))
+        frame = (filename, lineno)
+        number = self._frame_ids.setdefault(frame, len(self._frames))
+        if number == len(self._frames):
+            self._frames.append(frame)
+        return number
+
+    def frame(self, number: int) -> tuple[str, int]:
+        """Return the frame that has this number."""
+        return self._frames[number]
 
     def frames(self) -> list[Frame]:
         """Return every distinct frame, in the order of the ids."""
-        return list(map(Frame._make, self._frame_ids))
+        return list(map(Frame._make, self._frames))
 
     def columns(self) -> Columns:
         """Return a row per domain and distinct stack, oldest frame first, as columns."""

@@ -29,8 +29,8 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from leakhunt.capture import snapshot
 from leakhunt.capture.folder import Folder
+from leakhunt.capture.snapshots import snapshot
 
 FRAMES = (1, 5, 10, 25)
 MIB = 1 << 20

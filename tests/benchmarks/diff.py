@@ -1,6 +1,6 @@
 """Time and memory of a diff, against the standard library's on the same files, in turn.
 
-    python tests/benchmarks/diff.py [--traces 1000000] [--stacks 50000] [--frames 10] [--rounds 3]
+    python tests/benchmarks/diff.py [--traces 1000000] [--stacks 50000] [--frames 10] [--rounds 3] [--compact]
 
 Each measurement is a process of its own: user and system time of the whole process, start-up included, and its peak
 memory. The median of the rounds' ratios is what counts; single times depend on the machine and the moment. Where the
@@ -22,6 +22,7 @@ import tracemalloc
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from leakhunt.capture.snapshots.traces import write_traces
 from leakhunt.readers.compiled import fast
 
 _STANDARD = """
@@ -61,6 +62,7 @@ def main() -> None:
             maker = multiprocessing.get_context("spawn").Process(
                 target=make_snapshot,
                 args=(path, seed, options.traces, options.stacks, options.frames, options.lines),
+                kwargs={"compact": options.compact},
             )
             maker.start()
             maker.join()
@@ -123,10 +125,13 @@ def run(code: str, case: str, paths: Sequence[str], **environment: str) -> Cost:
     return Cost(usage.ru_utime + usage.ru_stime, time.perf_counter() - begun, usage.ru_maxrss / unit)
 
 
-def make_snapshot(path: str, seed: int, traces: int, stacks: int, frames: int, lines: int) -> None:
+def make_snapshot(
+    path: str, seed: int, traces: int, stacks: int, frames: int, lines: int, *, compact: bool
+) -> None:
     """Dump traces whose stacks are random paths over so many lines of 300 files; the stacks do not depend on the seed.
 
-    As in CPython, equal stacks are one object and frames are not shared. Each stack allocates three sizes.
+    As in CPython, equal stacks are one object and frames are not shared. Each stack allocates three sizes. The file is
+    written by the standard library or, compact, by leakhunt.
     """
     fixed, moving = random.Random(1), random.Random(seed + 2)
     names = [f"/srv/app/pkg{number % 20}/module_{number}.py" for number in range(300)]
@@ -138,7 +143,11 @@ def make_snapshot(path: str, seed: int, traces: int, stacks: int, frames: int, l
     for _ in range(traces):
         stack = moving.randrange(stacks)
         rows.append((0, moving.choice(sizes[stack]), tracebacks[stack], frames))
-    tracemalloc.Snapshot(rows, frames).dump(path)
+    if compact:
+        with open(path, "wb") as file:
+            write_traces(file, {}, rows, frames)
+    else:
+        tracemalloc.Snapshot(rows, frames).dump(path)
 
 
 def _copy(place: tuple[str, int]) -> tuple[str, int]:
@@ -153,6 +162,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--frames", type=int, default=10)
     parser.add_argument("--lines", type=int, default=6_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--compact", action="store_true", help="snapshots as leakhunt writes them")
     parser.add_argument("--case", action="append", choices=CASES)
     return parser.parse_args()
 

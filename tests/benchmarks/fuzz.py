@@ -5,6 +5,8 @@ python tests/benchmarks/fuzz.py [SECONDS]
 
 from __future__ import annotations
 
+import io
+import pickle
 import random
 import sys
 import tempfile
@@ -13,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import leakhunt
+from leakhunt.capture.snapshots.traces import write_traces
 
 _PATIENCE = 5.0
 
@@ -20,26 +23,42 @@ _PATIENCE = 5.0
 def main() -> None:
     """Damage dumps, then logs, for so many seconds; leaves with 1 and keeps the file when one is not handled."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 60.0
-    dumps = sorted(Path("fixtures/snapshots/pythons").glob("*.bin"))
-    logs = [
-        path for path in sorted(Path("fixtures/oom").rglob("*.*")) if path.is_file() and path.suffix != ".py"
+    dumps = [
+        (path.name, path.read_bytes()) for path in sorted(Path("fixtures/snapshots/pythons").glob("*.bin"))
     ]
+    paths = [path for path in sorted(Path("fixtures/oom").rglob("*.*")) if path.suffix != ".py"]
+    logs = [(path.name, path.read_bytes()) for path in paths if path.is_file()]
+    dumps += compact_dumps(dumps)
     fuzz("snapshots", dumps, lambda path, partial: leakhunt.load(path, allow_partial=partial), seconds / 2)
     fuzz("logs", logs, lambda path, _: leakhunt.oom_scan([path]), seconds / 2)
 
 
-def fuzz(what: str, files: Sequence[Path], read: Callable[[Path, bool], object], seconds: float) -> None:
+def compact_dumps(dumps: Sequence[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+    """Return what leakhunt would have written of the same traces, as far as they have four fields."""
+    found = []
+    for name, data in dumps:
+        if b"\x8c\x0btracemalloc" in data[:100]:
+            traces = list(pickle.loads(data).traces._traces)
+            if len(traces[0]) == 4:
+                file = io.BytesIO()
+                write_traces(file, {"schema": 1, "tasks": [1, 0.5, None]}, traces, 5)
+                found.append((f"compact-{name}", file.getvalue()))
+    return found
+
+
+def fuzz(
+    what: str, files: Sequence[tuple[str, bytes]], read: Callable[[Path, bool], object], seconds: float
+) -> None:
     """Damage files of one kind and read them."""
-    seeds = [path.read_bytes() for path in files]
     seed = time.time_ns()
     chance = random.Random(seed)
     counts = {"read": 0, "refused": 0}
     deadline = time.monotonic() + seconds
     with tempfile.TemporaryDirectory() as folder:
         while time.monotonic() < deadline:
-            number = chance.randrange(len(seeds))
-            path = Path(folder) / files[number].name
-            path.write_bytes(damaged(chance, seeds[number], chance.choice(seeds) or b"?"))
+            name, data = chance.choice(files)
+            path = Path(folder) / name
+            path.write_bytes(damaged(chance, data, chance.choice(files)[1] or b"?"))
             begun = time.monotonic()
             try:
                 read(path, chance.random() < 0.5)

@@ -251,7 +251,10 @@ for name in ("shop.a", "shop.b", "shop.a", "shop.a"):
     agents_wait(60)
 """
     with program(
-        code.replace("agents_wait", "__import__('leakhunt.capture.snapshot').capture.snapshot.wait"), folder
+        code.replace(
+            "agents_wait", "__import__('leakhunt.capture.snapshots.snapshot').capture.snapshots.snapshot.wait"
+        ),
+        folder,
     ) as running:
         assert running.end() == (0, "", "")
     facts = [told(path) for path in snapshots(folder)]

@@ -15,8 +15,9 @@ import jsonschema
 import pytest
 from conftest import ROOT, subprocess_environment
 
-from leakhunt.capture import facts, handles, memory
-from leakhunt.capture.identity import Identity
+from leakhunt.capture.facts import collecting as facts
+from leakhunt.capture.facts import handles, memory
+from leakhunt.capture.facts.identity import Identity
 
 SCHEMA = json.loads((ROOT / "leakhunt/schemas/capture-1.json").read_text(encoding="utf-8"))
 TASKS = {"shop.pay": {"file": "/srv/shop/tasks.py", "first": 3, "last": 9}}
@@ -123,8 +124,8 @@ def test_connections_files_and_threads(tmp_path: Path) -> None:
 
 FORKED = """
 import json, os, sys, threading, time
-from leakhunt.capture import facts
-from leakhunt.capture.identity import Identity
+from leakhunt.capture.facts import collecting as facts
+from leakhunt.capture.facts.identity import Identity
 stop = threading.Event()
 thread = threading.Thread(target=stop.wait, name="heartbeat")
 thread.start()
@@ -164,8 +165,8 @@ def test_nothing_is_imported_at_capture() -> None:
     """All modules that a deep capture needs are loaded before it."""
     code = """
 import os, sys, time, tracemalloc
-from leakhunt.capture import facts, tasks
-from leakhunt.capture.identity import Identity
+from leakhunt.capture.facts import collecting as facts, tasks
+from leakhunt.capture.facts.identity import Identity
 tracemalloc.start(5)
 here = Identity.here()
 child = os.fork()

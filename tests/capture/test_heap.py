@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from leakhunt.capture import garbage, heap
+from leakhunt.capture.facts import garbage, heap
 
 FOREVER = 1e18
 KIB = 1024

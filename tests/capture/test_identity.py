@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leakhunt.capture import groups, procfs
-from leakhunt.capture.identity import Identity, packages
-from leakhunt.capture.redaction import redact
+from leakhunt.capture.facts.identity import Identity, packages
+from leakhunt.capture.facts.redaction import redact
 
 SECRET = st.text(
     st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="\"'@-"), min_size=6, max_size=40

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 from conftest import ROOT, subprocess_environment
 
-from leakhunt.capture import allocator, memory
+from leakhunt.capture.facts import allocator, memory
 
 MIB = 1 << 20
 linux = pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
@@ -30,7 +30,7 @@ def ask(code: str) -> Any:  # noqa: ANN401 - what the program says
 
 FORK = """
 import json, os, sys, tracemalloc
-from leakhunt.capture import allocator, memory
+from leakhunt.capture.facts import allocator, memory
 {0}
 pid = os.getpid()
 sys.stdout.flush()
@@ -125,7 +125,7 @@ def test_the_tracers_own_cost_is_estimated(frames: int) -> None:
     """The estimate of what tracemalloc takes is within a third of the RSS that tracing adds."""
     program = """
 import json, sys, tracemalloc
-from leakhunt.capture import allocator, memory, sites
+from leakhunt.capture.facts import allocator, memory, sites
 def fill(deep):
     return fill(deep - 1) if deep else [str(number) * 3 for number in range(10 ** 6, 10 ** 6 + 250_000)]
 {0}

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import tracemalloc
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,13 @@ def touch(size: int) -> None:
     with mmap.mmap(-1, size) as held:
         for at in range(0, size, mmap.PAGESIZE):
             held[at] = 1
+
+
+def executes(recorder: Recorder, task_id: str, work: Callable[[], object] = lambda: None) -> None:
+    """Run something as a task."""
+    recorder.started("a.b", task_id, args=(7,), kwargs={})
+    work()
+    recorder.ended("a.b", task_id, "SUCCESS")
 
 
 def forked(work: Callable[[], object]) -> int:
@@ -137,6 +145,17 @@ def test_the_peak_is_of_the_task(folder: Path) -> None:
 
 
 @LINUX
+def test_what_is_needed_between_tasks_is_no_task_s_peak(folder: Path) -> None:
+    """Memory that was needed after one task had ended, to send its result for instance, is not the next one's peak."""
+    recorder = opened(folder)
+    executes(recorder, "id-1")
+    touch(64 * MIB)
+    executes(recorder, "id-2")
+    ends = [line for line in lines(folder) if line["e"] == "end"]
+    assert ends[1]["peak"] - ends[1]["rss"] < 24 * MIB
+
+
+@LINUX
 def test_the_mark_is_left_alone_where_the_pool_reads_it(folder: Path) -> None:
     """With ``reset_peak`` off the process's peak never falls, and a task that does not raise it has none."""
 
@@ -156,6 +175,61 @@ def test_the_mark_is_left_alone_where_the_pool_reads_it(folder: Path) -> None:
     assert ends[0]["peak"] is None
     assert ends[1]["peak"] > 500 * MIB
     assert "exit" not in kinds(folder)
+
+
+def test_what_is_traced_is_noted_while_it_is(folder: Path) -> None:
+    """Both lines of an execution have the traced bytes while tracemalloc traces, and none of the recorder's own."""
+    recorder, held = opened(folder), []
+    executes(recorder, "before")
+    tracemalloc.start()
+    try:
+        for number in range(3):
+            executes(recorder, f"traced-{number}", lambda: held.append(bytearray(1 << 16)))
+        executes(recorder, "small")
+    finally:
+        tracemalloc.stop()
+    executes(recorder, "after")
+    found = {(line["e"], line["id"]): line for line in lines(folder) if line["e"] in {"start", "end"}}
+    assert not any("traced" in found[kind, name] for kind in ("start", "end") for name in ("before", "after"))
+    for number in range(3):
+        begun, ended = found["start", f"traced-{number}"], found["end", f"traced-{number}"]
+        assert begun.get("anew", False) is (number == 0)
+        assert (1 << 16) <= ended["traced"] - begun["traced"] < (1 << 16) + 1024
+    assert abs(found["end", "small"]["traced"] - found["start", "small"]["traced"]) < 256
+
+
+def test_tracing_that_begins_anew_is_noted(folder: Path) -> None:
+    """Where tracing began anew between two tasks the next line says so; where it did in a task, its end has no figure."""
+    recorder, held = opened(folder), []
+
+    def again() -> None:
+        tracemalloc.stop()
+        tracemalloc.start()
+
+    tracemalloc.start()
+    try:
+        executes(recorder, "first", lambda: held.append(bytearray(1 << 20)))
+        again()
+        executes(recorder, "second", lambda: held.append(bytearray(1 << 20)))
+        executes(recorder, "third", again)
+        executes(recorder, "fourth")
+    finally:
+        tracemalloc.stop()
+    starts = [line for line in lines(folder) if line["e"] == "start"]
+    ends = [line for line in lines(folder) if line["e"] == "end"]
+    assert [line.get("anew", False) for line in starts] == [True, True, False, True]
+    assert ["traced" in line for line in ends] == [True, True, False, True]
+
+
+def test_shared_memory_is_not_traced(folder: Path) -> None:
+    """Where several tasks run at once, what is traced is no single task's, and is not noted."""
+    recorder = opened(folder, {**HEAD, "shared": True})
+    tracemalloc.start()
+    try:
+        executes(recorder, "one")
+    finally:
+        tracemalloc.stop()
+    assert not any("traced" in line for line in lines(folder))
 
 
 def test_shared_memory_has_no_peak(folder: Path) -> None:

@@ -153,8 +153,8 @@ every = [module_list, dict_cache, Invoice, ship, table, bounded, keep, pay, note
 
 PROGRAM = """
 import gc, json, os, sys, time, tracemalloc
-from leakhunt.capture import facts
-from leakhunt.capture.identity import Identity
+from leakhunt.capture.facts import collecting as facts
+from leakhunt.capture.facts.identity import Identity
 sys.path.insert(0, sys.argv[1])
 import leaks
 gc.disable()

@@ -23,7 +23,7 @@ NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root may do this
 # The program of each test: `take()` asks for a snapshot, `told()` is the answer, and what is in `out` is printed last.
 BEGIN = """
 import gc, json, os, signal, sys, threading, time, tracemalloc
-from leakhunt.capture import headroom, orphan, snapshot
+from leakhunt.capture.snapshots import headroom, orphan, snapshot
 from leakhunt.capture.folder import Folder
 
 state = Folder.open(sys.argv[1])

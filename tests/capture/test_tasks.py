@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from leakhunt.capture.tasks import lines_of, registry
+from leakhunt.capture.facts.tasks import lines_of, registry
 
 Function = Callable[..., Any]
 

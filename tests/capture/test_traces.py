@@ -16,7 +16,7 @@ from conftest import subprocess_environment
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leakhunt.capture.traces import write_plainly, write_traces
+from leakhunt.capture.snapshots.traces import write_plainly, write_traces
 from leakhunt.errors import LeakhuntError
 
 Trace = tuple[int, int, tuple[tuple[str, int], ...], int]
@@ -133,7 +133,7 @@ def test_the_plain_way_gives_a_snapshot_too() -> None:
 LIVE = """
 import sys, tracemalloc
 from collections import Counter
-from leakhunt.capture import traces
+from leakhunt.capture.snapshots import traces
 
 tracemalloc.start(5)
 kept = [[bytearray(n) for n in range(200)] for _ in range(20)]

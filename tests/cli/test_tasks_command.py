@@ -72,6 +72,52 @@ def test_a_clean_record_is_called_clean(run: Run, tmp_path: Path) -> None:
     assert result.out.startswith("No task type keeps memory or spikes: 50 executions of 1 task type.\n")
 
 
+def test_none_of_several_is_blamed(run: Run, tmp_path: Path) -> None:
+    """Of tasks that always ran in turns the headline names both, says what to do next, and advises nothing for either."""
+    written(tmp_path / "w.jsonl", [process(), *executions([("a.render", 0), ("a.clean", 4 * KIB)] * 300)])
+    text = run(["tasks", str(tmp_path)], env={"COLUMNS": "200"}).out
+    assert text.startswith(
+        "a.clean or a.render keeps 4.0 KiB per execution (they always ran in turns, which RSS cannot tell apart: "
+    )
+    assert "leakhunt hunt" in text
+    assert "own queue" not in text
+    assert "a queue and workers" not in text
+    assert "worker_max_tasks_per_child" not in text
+    for task in document(run, str(tmp_path))["tasks"]:
+        assert (task["verdict"], task["kept_per_execution"], task["own_queue"]) == ("too few", None, False)
+        assert task["suspected"]["tasks"] == ["a.clean", "a.render"]
+        assert (task["suspected"]["ran"], task["suspected"]["per_execution"]) == ("in turns", 4 * KIB)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "there are no flight records"),
+        (b"", "it is empty"),
+        (b"hello\n", "it is no flight record"),
+        (bytes(range(256)) * 20, "it is binary"),
+        (b'"id":"x","state":"SUCCESS","rss":1}\n', "it is no flight record"),
+        (
+            b'{"e":"end","t":1795000000.5,"id":"x","task":"a.b","rss":1}\n',
+            "the line about its process is missing",
+        ),
+    ],
+    ids=["empty folder", "empty file", "a log", "garbage", "half a line", "the last line alone"],
+)
+def test_what_is_no_record_is_an_error(run: Run, tmp_path: Path, content: bytes | None, said: str) -> None:
+    """A folder without records is refused with what was wrong and how records are made; beside one it is a note."""
+    if content is not None:
+        (tmp_path / "a.jsonl").write_bytes(content)
+    result = run(["tasks", str(tmp_path)])
+    assert result.code == 2
+    assert said in result.err
+    assert "leakhunt run --record" in result.err
+    written(tmp_path / "w.jsonl", [process()])
+    result = run(["tasks", str(tmp_path)])
+    assert result.code == 0
+    assert result.out.startswith("No execution ended in 1 process.\n")
+
+
 def test_csv_has_a_row_for_each_task(run: Run) -> None:
     """CSV has one table: each task type with all of its figures, in bytes."""
     rows = list(csv.DictReader(io.StringIO(run(["tasks", MIXED, "-f", "csv"]).out)))

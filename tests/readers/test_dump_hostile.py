@@ -124,6 +124,12 @@ REFUSED = {
     "trace-empty.bin": "a trace has 0 fields",
     "trace-of-one.bin": "a trace has 1 field",
     "trace-of-two-among-four.bin": "a trace has 2 fields",
+    "duplicate-of-no-trace.bin": "its pickle uses opcode 0x32",
+    "duplicate-in-a-trace.bin": "its pickle uses opcode 0x32",
+    "duplicate-of-a-number.bin": f"{_LIST}|its pickle uses opcode 0x32",
+    "duplicate-in-the-next-batch.bin": "its pickle uses opcode 0x32",
+    "duplicate-of-an-appended-trace.bin": "its pickle uses opcode 0x32",
+    "duplicate-memoized.bin": _MALFORMED,
     "trace-appended-number.bin": _LIST,
     "traces-dict.bin": "it holds no traces",
     "traces-none.bin": "it holds no traces",
@@ -238,8 +244,7 @@ import json, os, resource, sys, time
 import leakhunt
 started = time.process_time()
 try:
-    leakhunt.load(sys.argv[1])
-    said = "read"
+    said = leakhunt.load(sys.argv[1]).blocks
 except leakhunt.LeakhuntError as error:
     said = error.message
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
@@ -368,4 +373,22 @@ def test_a_far_memo_index_takes_no_memory(tmp_path: Path) -> None:
     path = tmp_path / "far.bin.gz"
     path.write_bytes(gzip.compress(far[:2] + filler * 25 + far[2:], compresslevel=1, mtime=0))
     measured = in_python(_MEASURED, str(path))
+    assert measured["peak"] < PEAK_BYTES
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs resource")
+@pytest.mark.parametrize("known", [b"", b"(K\x00K\x10h\x09K\x01t"])
+def test_a_block_repeated_without_end_takes_little(tmp_path: Path, known: bytes) -> None:
+    """A hundred million repeats of one block, behind a trace read by the machine or in bulk, are counted at once."""
+    whole = (INVALID / "trailing-garbage.bin").read_bytes()
+    trace = b"(K\x00K\x10\x8c\x04a.pyK\x01\x86\x85q\x09K\x01t"
+    at = whole.index(b"](") + 2
+    path = tmp_path / "many.bin"
+    with open(path, "wb") as file:
+        file.write(whole[:at] + trace + known)
+        file.writelines(b"2" * 1_000_000 for _ in range(100))
+        file.write(whole[at:])
+    measured = in_python(_MEASURED, str(path))
+    assert measured["said"] == 100_000_003 + bool(known)
+    assert measured["seconds"] < SECONDS
     assert measured["peak"] < PEAK_BYTES

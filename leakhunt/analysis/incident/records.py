@@ -15,10 +15,11 @@ from typing import NamedTuple
 
 from leakhunt.analysis.incident.evidence import with_more
 from leakhunt.analysis.incident.places import IDENTITY, kinship, place_of
+from leakhunt.model.columns import UNKNOWN
 from leakhunt.model.evidence import Evidence, Place
 from leakhunt.model.incident import InFlight, WorkerDeath
 from leakhunt.model.oom import Candidate, LostTask, OomKill, WorkerRef
-from leakhunt.model.record import UNKNOWN, Begun, Life
+from leakhunt.model.record import Begun, Life
 from leakhunt.units import count_of, format_size
 
 HOW = "recorded"

@@ -193,7 +193,7 @@ class Episodes:
         elif isinstance(line, said.Usage):
             add_usage(report, line)
         elif isinstance(line, said.Columns):
-            report.table = table_of(line.names) or report.table
+            report.begin_table(table_of(line.names))
             self._current = report
         elif isinstance(line, said.Selection):
             report.selection = line

@@ -93,6 +93,14 @@ class Report:
         if len(self.evidence) < MOST_EVIDENCE:
             self.evidence.append(evidence)
 
+    def begin_table(self, table: Table | None) -> None:
+        """Read rows under a heading from now on; what stood under another heading cannot be read by this one."""
+        if table is None or table == self.table:
+            return
+        self.rows_omitted += len(self.rows)
+        self.rows.clear()
+        self.table = table
+
     def add_row(self, row: tuple[str, ...] | tuple[bytes, ...]) -> None:
         """Keep a row of the task table, up to a bound; numbers are made of it only if it is needed."""
         if len(self.rows) < MOST_ROWS:

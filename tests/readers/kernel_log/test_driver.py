@@ -259,6 +259,18 @@ def test_a_large_table_is_read() -> None:
     assert kill.tasks[0] == replace_pid(kill.tasks[1], 10_000)
 
 
+def test_rows_are_read_by_their_own_heading() -> None:
+    """Where another heading stands in a table, as in a damaged log, rows of the first are told as left out."""
+    lines = told(Incident(), MODERN)
+    place = next(number for number, line in enumerate(lines) if "tgid" in line)
+    narrow = lines[place].replace(" swapents", "")
+    assert narrow != lines[place]
+    rows = len([line for line in lines[place + 1 :] if line.startswith("[")])
+    lines[place + 1 + rows : place + 1 + rows] = [narrow]
+    (kill,) = kills_of(text_log(stamped(lines, PREFIXES["rsyslog"], 5.0)))
+    assert (len(kill.tasks), kill.tasks_omitted) == (0, rows)
+
+
 def replace_pid(row: object, pid: int) -> object:
     """Return a row with another pid."""
     return row._replace(pid=pid, tgid=pid)  # type: ignore[attr-defined]

@@ -12,11 +12,12 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import NamedTuple
 
-from leakhunt.capture import procfs, traces
+from leakhunt.capture import procfs
 from leakhunt.capture.folder import Folder
-from leakhunt.capture.page import Page
-from leakhunt.capture.request import FORK, IN_PROCESS, Facts, Outcome, Request
 from leakhunt.capture.room import safe_host
+from leakhunt.capture.snapshots import traces
+from leakhunt.capture.snapshots.page import Page
+from leakhunt.capture.snapshots.request import FORK, IN_PROCESS, Facts, Outcome, Request
 from leakhunt.errors import LeakhuntError
 
 _HINTS = {

@@ -7,7 +7,8 @@ import sys
 import tracemalloc
 from typing import NamedTuple
 
-from leakhunt.capture import allocator, groups, procfs
+from leakhunt.capture import groups, procfs
+from leakhunt.capture.facts import allocator
 
 # A trace is an entry of a table and a record, each a block of malloc. By structure sizes of CPython 3.9-3.14 and
 # glibc's rounding: an entry of 32 bytes takes 48, a record of 16 takes 32, a stack has 12 bytes a frame and 32 more.

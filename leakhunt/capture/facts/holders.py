@@ -8,8 +8,8 @@ import threading
 import types
 from typing import Any, NamedTuple
 
-from leakhunt.capture import peek, roots
-from leakhunt.capture.peek import Thing
+from leakhunt.capture.facts import peek, roots
+from leakhunt.capture.facts.peek import Thing
 
 _LRU = type(functools.lru_cache(lambda: None))
 _SHORT = 64

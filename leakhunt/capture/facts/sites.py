@@ -13,7 +13,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import Any, NamedTuple
 
-from leakhunt.capture import allocator, heap, peek
+from leakhunt.capture.facts import allocator, heap, peek
 
 Line = tuple[str, int]
 Stack = tuple[Line, ...]

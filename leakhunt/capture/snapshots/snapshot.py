@@ -17,10 +17,10 @@ import os
 import sys
 import time
 
-from leakhunt.capture import headroom, orphan, taking
 from leakhunt.capture.aside import is_aside
 from leakhunt.capture.folder import Folder
-from leakhunt.capture.request import FORK, Facts, Outcome, Request
+from leakhunt.capture.snapshots import headroom, orphan, taking
+from leakhunt.capture.snapshots.request import FORK, Facts, Outcome, Request
 from leakhunt.capture.undisturbed import is_ours
 from leakhunt.errors import LeakhuntError
 from leakhunt.units import format_size

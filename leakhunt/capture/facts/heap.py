@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, filterfalse
 from typing import Any, NamedTuple
 
-from leakhunt.capture import peek
+from leakhunt.capture.facts import peek
 
 CHUNK = 2048
 _MOST = 20_000_000

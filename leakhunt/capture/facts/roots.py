@@ -9,8 +9,8 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from leakhunt.capture import peek
-from leakhunt.capture.peek import Thing
+from leakhunt.capture.facts import peek
+from leakhunt.capture.facts.peek import Thing
 
 _HAMT = frozenset({"hamt_bitmap_node", "hamt_collision_node", "hamt_array_node"})
 _OURS = "leakhunt.capture"

@@ -14,7 +14,7 @@ from collections import Counter
 from itertools import chain, compress, islice
 from typing import Any, NamedTuple
 
-from leakhunt.capture import allocator, heap, sites
+from leakhunt.capture.facts import allocator, heap, sites
 
 _MOST_TYPES = 20
 _MOST_SITES = 20

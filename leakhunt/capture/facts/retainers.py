@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from leakhunt.capture import heap, holders, peek, sites
-from leakhunt.capture.peek import Thing
-from leakhunt.capture.roots import Root, Roots
+from leakhunt.capture.facts import heap, holders, peek, sites
+from leakhunt.capture.facts.peek import Thing
+from leakhunt.capture.facts.roots import Root, Roots
 
 _DEPTH = 20  # references; a kept exception is some ten below its name
 _CHUNK = 256

@@ -27,8 +27,8 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from leakhunt.capture import procfs
-from leakhunt.capture.apart import settle
-from leakhunt.capture.page import Page
+from leakhunt.capture.snapshots.apart import settle
+from leakhunt.capture.snapshots.page import Page
 
 _START = 5.0  # seconds for a child to fork another; more means that it is stuck in somebody's fork hook
 _SHORTEST, _LONGEST = 0.000_1, 0.005  # seconds between two looks whether it has

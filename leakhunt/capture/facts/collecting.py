@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any, TypeVar
 
-from leakhunt.capture import allocator, garbage, handles, heap, memory, peek, sites
-from leakhunt.capture import retainers as holding
-from leakhunt.capture.identity import Identity
+from leakhunt.capture.facts import allocator, garbage, handles, heap, memory, peek, sites
+from leakhunt.capture.facts import retainers as holding
+from leakhunt.capture.facts.identity import Identity
 from leakhunt.version import __version__
 
 SCHEMA = 1

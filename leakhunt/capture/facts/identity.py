@@ -9,7 +9,7 @@ import sys
 from typing import NamedTuple
 
 from leakhunt.capture import groups, procfs
-from leakhunt.capture.redaction import redact
+from leakhunt.capture.facts.redaction import redact
 
 _MOST_PACKAGES = 2000
 _PACKAGE = re.compile(r"(?P<name>[A-Za-z0-9][\w.]{0,99})-(?P<version>\d[\w.!+]{0,99})(?:-py\d[\d.]{0,5})?")

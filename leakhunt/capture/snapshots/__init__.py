@@ -1,0 +1,1 @@
+"""Snapshots taken in a forked child: the fork, the room for it, the file."""
