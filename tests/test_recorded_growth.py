@@ -20,7 +20,7 @@ import random
 import sys
 import tracemalloc
 
-from leakhunt.capture.recorder import Recorder
+from leakhunt.capture.record.recorder import Recorder
 
 folder, order, trace = sys.argv[1:]
 seen, cache = [], {}

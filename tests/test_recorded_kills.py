@@ -18,7 +18,7 @@ TASK, TASK_ID = "shop.tasks.render_export", "0b8c9a52-5f0e-4f0a-9f6e-3d1c2b7a4e1
 # than 512 MiB: where the limit does not hold, it ends by itself instead of eating the machine.
 PROGRAM = f"""
 import os, sys
-from leakhunt.capture.recorder import Recorder
+from leakhunt.capture.record.recorder import Recorder
 
 pid = os.fork()
 if pid:

@@ -15,7 +15,7 @@ from leakhunt.capture.facts.identity import Identity
 from leakhunt.capture.folder import Folder, default_path
 from leakhunt.capture.groups import use_of
 from leakhunt.capture.mailbox import Box
-from leakhunt.capture.recorder import Recorder
+from leakhunt.capture.record.recorder import Recorder
 from leakhunt.capture.serving import Desk
 from leakhunt.capture.settings import Settings
 from leakhunt.capture.snapshots.snapshot import wait

@@ -22,7 +22,7 @@ from typing import Any
 from celery import Celery, signals
 from celery.app.trace import build_tracer
 
-from leakhunt.capture.recorder import Recorder
+from leakhunt.capture.record.recorder import Recorder
 
 app = Celery("shop", broker="memory://", backend="disabled://")
 

@@ -18,10 +18,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leakhunt.capture import room
-from leakhunt.capture.arguments import hash_of, size_of
-from leakhunt.capture.recorder import Recorder
-from leakhunt.capture.room import make_room
+from leakhunt.capture.record import room
+from leakhunt.capture.record.arguments import hash_of, size_of
+from leakhunt.capture.record.recorder import Recorder
+from leakhunt.capture.record.room import make_room
 
 MIB = 1 << 20
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="what /proc tells is Linux's")
@@ -491,7 +491,7 @@ def test_a_foreign_exception_goes_its_way(folder: Path, monkeypatch: pytest.Monk
         raise SoftTimeLimitExceeded
 
     recorder = opened(folder)
-    monkeypatch.setattr("leakhunt.capture.recorder.hash_of", strikes)
+    monkeypatch.setattr("leakhunt.capture.record.recorder.hash_of", strikes)
     with pytest.raises(SoftTimeLimitExceeded):
         recorder.started("a.b", "id-1")
 
@@ -521,7 +521,7 @@ def test_any_names_make_json(task: str, task_id: str, queue: str | None) -> None
 
 def test_it_costs_little_to_import() -> None:
     """The recorder brings nothing but the standard library, and none of its heavy parts."""
-    code = "import sys, leakhunt.capture.recorder; print(*sys.modules)"
+    code = "import sys, leakhunt.capture.record.recorder; print(*sys.modules)"
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run(
         [sys.executable, "-c", code],

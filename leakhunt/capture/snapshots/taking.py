@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from leakhunt.capture import procfs
 from leakhunt.capture.folder import Folder
-from leakhunt.capture.room import safe_host
+from leakhunt.capture.record.room import safe_host
 from leakhunt.capture.snapshots import traces
 from leakhunt.capture.snapshots.page import Page
 from leakhunt.capture.snapshots.request import FORK, IN_PROCESS, Facts, Outcome, Request

@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from leakhunt.capture.numbered import OpenFile, close_file, open_file
-from leakhunt.capture.room import ROTATED, SUFFIX, make_room
+from leakhunt.capture.record.numbered import OpenFile, close_file, open_file
+from leakhunt.capture.record.room import ROTATED, SUFFIX, make_room
 
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT
 _RETRY_S = 5.0

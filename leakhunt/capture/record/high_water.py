@@ -7,7 +7,7 @@ import resource
 import sys
 from contextlib import suppress
 
-from leakhunt.capture.numbered import OpenFile, close_file, is_still, open_file
+from leakhunt.capture.record.numbered import OpenFile, close_file, is_still, open_file
 
 _PAGE = resource.getpagesize()
 _UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss

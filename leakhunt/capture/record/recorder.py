@@ -23,13 +23,13 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 
-from leakhunt.capture.arguments import hash_of, size_of
 from leakhunt.capture.folder import Folder
-from leakhunt.capture.high_water import HighWater
-from leakhunt.capture.journal import Journal
-from leakhunt.capture.process_line import describe_process
-from leakhunt.capture.room import safe_host
-from leakhunt.capture.traced import Traced
+from leakhunt.capture.record.arguments import hash_of, size_of
+from leakhunt.capture.record.high_water import HighWater
+from leakhunt.capture.record.journal import Journal
+from leakhunt.capture.record.process_line import describe_process
+from leakhunt.capture.record.room import safe_host
+from leakhunt.capture.record.traced import Traced
 from leakhunt.errors import LeakhuntError
 
 VERSION = 1

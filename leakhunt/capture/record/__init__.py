@@ -1,0 +1,1 @@
+"""The flight recorder: a line for each event, written at once."""
