@@ -233,11 +233,11 @@ def test_following_tells_each_kill_and_runs_a_command(tmp_path: Path) -> None:
         finally:
             process.send_signal(signal.SIGINT)
             try:
-                code = process.wait(30)
+                left = process.wait(30)
             except subprocess.TimeoutExpired:
                 process.kill()
                 raise
-        assert code == 0
+        assert left == 0
     told = [json.loads(line)["comm"] for line in seen.read_text(encoding="utf-8").splitlines()]
     assert sorted(told) == ["new", "old"]
 
