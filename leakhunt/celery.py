@@ -13,6 +13,7 @@ Where children are spawned instead of forked, :func:`install` has to be called i
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -29,6 +30,11 @@ _worker: Worker | None = None
 
 def install(app: object = None, **settings: object) -> bool:
     """Watch the workers of an application; calling it again changes nothing.
+
+    A snapshot is taken in a forked child, where hooks of the program (``os.register_at_fork``) run as in any other. Those
+    that are registered after this call find none of the worker's connections open there; those registered before still
+    do, and may use them. So call it first, or use ``leakhunt run`` or ``LEAKHUNT_*`` variables, which come before the
+    application's modules.
 
     Args:
         app: the Celery application; by default the one of the worker that starts.
@@ -87,7 +93,8 @@ def __getattr__(name: str) -> object:
         try:
             install(agent=False)
         except Exception as error:  # noqa: BLE001 - see above
-            os.write(2, f"leakhunt: nothing is watched: {error!r}\n".encode("utf-8", "replace"))
+            if sys.stderr is not None:
+                sys.stderr.write(f"leakhunt: nothing is watched: {error!r}\n")
     return _command()
 
 

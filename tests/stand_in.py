@@ -62,12 +62,13 @@ class StandIn:
         ready, done = os.pipe()
         child = os.fork()
         if child == 0:
-            fd = os.open(path, os.O_CREAT | os.O_WRONLY, 0o600)
+            fd = os.open(f"{path}.part", os.O_CREAT | os.O_WRONLY, 0o600)
             fcntl.flock(fd, fcntl.LOCK_EX)
             os.write(
                 fd,
                 json.dumps({"state": "writing", "pid": os.getpid(), "deadline": time.time() + 60}).encode(),
             )
+            os.rename(f"{path}.part", path)
             os.close(done)
             os.read(ready, 1) if self.behaviour == "never" else os._exit(1)
         os.close(done)

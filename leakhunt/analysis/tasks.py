@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 
-from leakhunt.analysis.culprits import Judgement, judge_all
+from leakhunt.analysis.culprits import FITTED, Judgement, judge_all
 from leakhunt.analysis.endings import endings
 from leakhunt.analysis.keeping import Keeping, quantile
 from leakhunt.model.columns import UNKNOWN
@@ -24,6 +24,8 @@ from leakhunt.model.record import (
 from leakhunt.units import count_of
 
 RECYCLE_AT = 100 << 20
+_CAUTION = 3  # times from the median to the upper quartile: two standard errors
+_DIGITS = 2  # that are worth telling
 _FAILURE = "FAILURE"
 _LEAST_SPIKE, _SURE_SPIKE = 16 << 20, 256 << 20
 _SPIKE_OF_RSS, _SPIKE_OF_LIMIT = 2, 5  # a half, a fifth
@@ -130,7 +132,6 @@ def _add_peak(task: _Task, before: int, peak: int, limit: int | None) -> None:
 def _result(name: str, task: _Task, judgement: Judgement) -> TaskMemory:
     keeping, suspected = judgement.keeping, judgement.suspected
     verdict = "spikes" if keeping.verdict != "keeps" and task.spiking else keeping.verdict
-    keeps = verdict == "keeps" and keeping.spread is not None and keeping.spread.median > 0
     told = task.executions and (verdict == keeping.verdict or suspected is not None)
     return TaskMemory(
         name=name,
@@ -147,8 +148,24 @@ def _result(name: str, task: _Task, judgement: Judgement) -> TaskMemory:
         why=keeping.why if told else "",
         suspected=suspected,
         queues=tuple(sorted(task.queues)),
-        recycle_after=max(1, RECYCLE_AT // keeping.spread.median) if keeps and keeping.spread else None,
+        recycle_after=_recycle_after(judgement) if verdict == "keeps" else None,
     )
+
+
+def _recycle_after(judgement: Judgement) -> int | None:
+    """Return after how many executions a process should be replaced: by the cautious side of what is kept, and rounded down.
+
+    What is fitted reads low where growth shows long after the execution that it belongs to.
+    """
+    spread, total = judgement.keeping.spread, judgement.keeping.total
+    if spread is None or spread.high <= 0:
+        return None
+    kept = max(spread.high, (total or 0) // max(1, judgement.counted))
+    if judgement.measured == FITTED:
+        kept = max(kept, spread.median + _CAUTION * (spread.high - spread.median))
+    after = max(1, RECYCLE_AT // kept)
+    rounded: int = 10 ** max(0, len(str(after)) - _DIGITS)
+    return after // rounded * rounded
 
 
 def _placed(task: TaskMemory, tasks: dict[str, _Task], trouble: set[str]) -> TaskMemory:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
 
+from leakhunt.capture import aside, taker
 from leakhunt.capture.resident import Agent
 from leakhunt.capture.settings import Settings
 from leakhunt.capture.taker import Tasks, forks
@@ -16,6 +17,7 @@ from leakhunt.errors import LeakhuntError
 
 _agent: Agent | None = None
 _carried = False
+_modest = False
 
 
 def agent() -> Agent | None:
@@ -30,6 +32,7 @@ def start(
     head: Callable[[], Mapping[str, object]] = dict,
     tasks: Callable[[], Tasks] = dict,
     quiet: bool = False,
+    modest: bool = False,
 ) -> Agent:
     """Start the agent of this process, or tell the one that runs what the process has turned out to be.
 
@@ -39,12 +42,17 @@ def start(
         head: gives what else the recorder's first line is to hold.
         tasks: gives the registry of tasks.
         quiet: say nothing of what cannot be had.
+        modest: let other settings take the place of these once it is known what the process is.
     """
-    global _agent, _carried  # noqa: PLW0603 - a process has one agent
+    global _agent, _carried, _modest  # noqa: PLW0603 - a process has one agent
     if _agent is None:
         _agent = Agent(settings, quiet=quiet)
+        _modest = modest
+    elif _modest and not modest:
+        _agent.settings = settings._replace(signal=_agent.settings.signal)
+        _modest = False
     if not _carried:
-        os.register_at_fork(after_in_child=_after_fork)
+        os.register_at_fork(before=_before_fork, after_in_parent=_go_on, after_in_child=_after_fork)
         _carried = True
     _agent.start(who or Who(), head, tasks)
     return _agent
@@ -91,6 +99,18 @@ def attach(environ: Mapping[str, str]) -> str | None:
     return "; ".join(filter(None, missing)) or None
 
 
+def _before_fork() -> None:
+    if _agent is not None and not forks():
+        _agent.before_fork()
+
+
+def _go_on() -> None:
+    if _agent is not None and not forks():
+        _agent.go_on()
+
+
 def _after_fork() -> None:
     if _agent is not None and not forks():
+        aside.after_fork()
+        taker.after_fork()
         _agent.after_fork()

@@ -35,6 +35,11 @@ def is_aside() -> bool:
     return _original("get_ident")() in _threads
 
 
+def after_fork() -> None:
+    """In a child: none of these threads is there, and the system gives their numbers to others."""
+    _threads.clear()
+
+
 def _alone(work: Callable[[], object]) -> None:
     # A signal that is meant for the program has to interrupt the program.
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())

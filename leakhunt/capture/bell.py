@@ -39,9 +39,12 @@ class Bell:
         """Whether the handler is there; the program may have put another in its place."""
         return signal.getsignal(self._number) == self._rings
 
+    def after_fork(self) -> None:
+        """In a child: the thread that looked is not there."""
+        self._busy = self._again = False
+
     def hang(self) -> str:
         """Install the handler, and return what stands against it; empty when it hangs."""
-        self._busy = self._again = False
         name = signal.Signals(self._number).name
         before = signal.getsignal(self._number)
         if self.hangs:
@@ -62,8 +65,10 @@ class Bell:
         try:
             self._again = True
             if not self._busy:
+                # Before the thread begins: it may have done its work when this goes on.
                 self._busy = True
-                self._busy = aside.begin(self._answer)
+                if not aside.begin(self._answer):
+                    self._busy = False
         except Exception as error:
             if not is_ours(error.__traceback__):  # another signal's handler may have run here
                 raise

@@ -12,6 +12,7 @@ from types import ModuleType
 
 _WORKER = "celery.apps.worker"  # loaded by the main process of a worker, before anything of it happens
 _PREFIX = "LEAKHUNT_"
+_RUN = "LEAKHUNT_RUN"
 
 
 def boot() -> None:
@@ -19,17 +20,27 @@ def boot() -> None:
 
     In a Celery worker that is left to Celery's signals, so that its imports are not traced. In any other program the
     agent starts at once: when its imports are done cannot be known, and tracing them makes the start slower.
+
+    The first Python process of a tree does all that is asked for. What it starts in turn may be anything, and very
+    short: there the agent says nothing and does nothing unasked. A Celery worker counts as a first one wherever it is.
     """
     if not any(name.startswith(_PREFIX) for name in os.environ):
         return
+    here = str(os.getpid())
+    works = is_worker(_words())
+    if works:
+        os.environ[_RUN] = here
+    first = os.environ.setdefault(_RUN, here) == here
+    # Now, as hooks of the program that are registered before ours run before it.
+    import_module("leakhunt.capture.snapshots.forking").register()
     sys.meta_path.insert(0, _Finder())
-    if is_worker(_words()):
+    if works:
         return
     # Only now: most of the library is needed for it.
     agents = import_module("leakhunt.capture.agent")
     settings = agents.settings_of(os.environ)
     if settings is not None and settings.active:
-        agents.start(settings)
+        agents.start(settings if first else settings.only_asked(), modest=not first)
 
 
 def is_worker(words: Sequence[str]) -> bool:
@@ -97,4 +108,5 @@ class _Loader(Loader):
         try:
             import_module("leakhunt.celery").install(agent=False)
         except Exception as error:  # noqa: BLE001 - no reason for a worker not to start
-            os.write(2, f"leakhunt: nothing is watched: {error!r}\n".encode("utf-8", "replace"))
+            if sys.stderr is not None:
+                sys.stderr.write(f"leakhunt: nothing is watched: {error!r}\n")

@@ -10,7 +10,7 @@ import stat
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from leakhunt.errors import LeakhuntError
 
@@ -18,6 +18,7 @@ PART = ".part-"
 _STALE = 60.0  # seconds; a younger unlocked leftover may be one that its writer is about to lock
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_LOCK = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _ELSEWHERE = "choose another folder with LEAKHUNT_DIR; one that does not exist yet is made"
 
@@ -31,6 +32,20 @@ def default_path(environ: Mapping[str, str]) -> str:
     if not os.path.isabs(state):  # the XDG specification: a relative path is to be ignored
         state = os.path.join(environ.get("HOME") or os.path.expanduser("~"), ".local", "state")
     return os.path.join(state, "leakhunt")
+
+
+class File(NamedTuple):
+    """A file in a folder.
+
+    Attributes:
+        name: its name.
+        size: bytes.
+        modified: when, in seconds since the epoch.
+    """
+
+    name: str
+    size: int
+    modified: float
 
 
 class Folder:
@@ -172,41 +187,49 @@ class Folder:
             posix.close(directory)
         return about.f_bavail * about.f_frsize, about.f_blocks * about.f_frsize
 
-    def prune(self, prefix: str, keep: int, budget: int) -> list[str]:
-        """Remove the oldest files whose name begins with a prefix, and what writers left that were killed.
-
-        Args:
-            prefix: of the names; files with others are not touched.
-            keep: how many files may stay.
-            budget: how many bytes they may have together; the newest file stays in any case.
-
-        Returns:
-            The names of the files that are gone, without the leftovers.
-        """
+    def files(self) -> list[File]:
+        """Return the files in it; those still being written are left out."""
         directory = self._enter()
         try:
-            dropped = []
-            mine = []
+            found = []
+            for name in os.listdir(directory):
+                if not name.startswith("."):
+                    with suppress(FileNotFoundError):
+                        about = os.stat(name, dir_fd=directory, follow_symlinks=False)
+                        if stat.S_ISREG(about.st_mode):
+                            found.append(File(name, about.st_size, about.st_mtime))
+            return found
+        finally:
+            posix.close(directory)
+
+    def sweep(self) -> None:
+        """Remove what writers left that were killed."""
+        directory = self._enter()
+        try:
             for name in os.listdir(directory):
                 if name.startswith(PART):
                     _drop_leftover(name, directory)
-                elif name.startswith(prefix) and not name.startswith("."):
-                    with suppress(FileNotFoundError):
-                        about = os.stat(name, dir_fd=directory, follow_symlinks=False)
-                        mine.append((about.st_mtime_ns, name, about.st_size))
-            kept = total = 0
-            for _, name, size in sorted(mine, reverse=True):
-                total += size
-                if kept and (kept >= keep or total > budget):
-                    with suppress(FileNotFoundError):
-                        os.unlink(name, dir_fd=directory)
-                    dropped.append(name)
-                    total -= size
-                else:
-                    kept += 1
-            return dropped
         finally:
             posix.close(directory)
+
+    def lock(self, name: str) -> int | None:
+        """Return a descriptor with an exclusive ``flock`` on an empty file; None where somebody else has it.
+
+        The lock is let go of when the last copy of the descriptor is closed, in this process and those forked from it.
+        """
+        directory = self._enter()
+        try:
+            fd = os.open(_checked(name), _LOCK, 0o600, dir_fd=directory)
+        finally:
+            posix.close(directory)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            posix.close(fd)
+            return None
+        except OSError:  # a file system without locks
+            pass
+        return fd
 
     def _enter(self) -> int:
         """Return a descriptor of the folder, which is what it should be."""

@@ -6,41 +6,34 @@ import atexit
 import os
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 
-from leakhunt.capture import aside
+from leakhunt.capture import aside, parting
 from leakhunt.capture.bell import Bell
-from leakhunt.capture.enrol import clear, leave, register
-from leakhunt.capture.facts.identity import Identity
-from leakhunt.capture.folder import Folder, default_path
 from leakhunt.capture.groups import use_of
-from leakhunt.capture.mailbox import Box
 from leakhunt.capture.record.recorder import Recorder
 from leakhunt.capture.serving import Desk
 from leakhunt.capture.settings import Settings
-from leakhunt.capture.snapshots.snapshot import wait
-from leakhunt.capture.taker import Taker, Tasks
+from leakhunt.capture.station import Station
+from leakhunt.capture.taker import Tasks
 from leakhunt.capture.tracing import Tracing
 from leakhunt.capture.triggers import Triggers, rss_now
-from leakhunt.capture.undisturbed import say, undisturbed
+from leakhunt.capture.undisturbed import undisturbed
 from leakhunt.capture.watch import Watch
 from leakhunt.capture.who import Who
-from leakhunt.errors import LeakhuntError
-
-_PARTING = 60.0  # seconds that a leaving process waits for its last snapshot
 
 
 class Agent:
     """What leakhunt does in one process. No method raises, and none but :meth:`start` says anything.
 
+    A process that was forked waits until there is something to do, since most of them end soon or become another
+    program: until our signal comes, a task ends, or a snapshot is due. Only then it takes its place in the folder.
+
     Attributes:
         settings: what it was asked to do.
         who: what the process is.
-        pid: the process that it works for; 0 after a fork, until it starts there.
+        pid: the process that it works for; 0 after a fork, until there is something to do.
         executions: how often each task ran in this process.
-        defers: whether a forked child waits for somebody who knows what it is, instead of starting by itself.
-        missing: what was asked for and cannot be had, a sentence each.
-        recorder: the flight recorder, if it runs.
+        defers: whether a forked child does nothing before somebody says what it is.
         tracing: the state of tracing.
     """
 
@@ -55,11 +48,12 @@ class Agent:
         self.who = Who()
         self.pid = 0
         self.defers = False
-        self.missing: list[str] = []
         self.tracing = Tracing()
-        self.recorder: Recorder | None = None
-        self._quiet = quiet
         self._leaves = False
+        self._waiting = 0  # the forked process that has nothing to do yet
+        self._parent = -1  # the process that forked this one
+        self._limit: int | None = None
+        self._station = Station(quiet=quiet)
         self._bell = Bell(settings.signal, self._serve)
         self._forget()
 
@@ -68,18 +62,26 @@ class Agent:
         self.executions: dict[str, int] = {}
         self._counting = aside.allocate_lock()
         self._serving = aside.allocate_lock()
-        self._box: Box | None = None
-        self._taker: Taker | None = None
-        self._folder: Folder | None = None
+        self._waking = aside.allocate_lock()
         self._watch: Watch | None = None
         self._triggers: Triggers | None = None
 
-    # --- its life -------------------------------------------------------------------------------------------------
+    @property
+    def missing(self) -> list[str]:
+        """What was asked for and cannot be had, a sentence each."""
+        return self._station.missing
+
+    @property
+    def recorder(self) -> Recorder | None:
+        """The flight recorder, if it runs."""
+        return self._station.recorder
 
     @property
     def here(self) -> bool:
         """Whether it works for this process: not for the one that forked it."""
         return self.pid == os.getpid()
+
+    # --- its life -------------------------------------------------------------------------------------------------
 
     def start(
         self,
@@ -96,104 +98,109 @@ class Agent:
         """
         self.who, self._head, self._tasks = who, head, tasks
         self.pid = os.getpid()
+        self._waiting = 0
         if not self._leaves:
             self._leaves = True
             atexit.register(self.leave)
         undisturbed(self._start)
 
     def _start(self) -> None:
-        self._since = time.time()
-        self._identity = Identity.here(*self.who)
-        limit = use_of(self.pid).limit
-        path = self.settings.folder or default_path(os.environ)
-        try:
-            self._folder = Folder.open(path)
-            snapshots = self._folder.sub("snapshots")
-            self._taker = Taker(
-                snapshots,
-                self.settings,
-                self._identity,
-                tracing=self.tracing,
-                executions=self.executions,
-                tasks=self._tasks,
-            )
-        except (LeakhuntError, OSError) as error:
-            self._folder = None
-            self._miss(f"nothing can be written: {error}")
-        self._miss(self._bell.hang())
-        level = self.settings.at_rss
-        if level is not None and level.share is not None and not limit:
-            self._miss("without a memory limit no share of it is reached: no snapshot is taken for at-rss")
-        self._triggers = None
+        self._limit = use_of(self.pid).limit
+        if self.who.role == "child":
+            self.tracing.leave_out()
         if not self.who.works:
             if self.tracing.ours:
                 self.tracing.stop()
         elif self.settings.trace:
             self.tracing.start(self.settings.frames)
-        if self.who.works and self.settings.automatic:
-            self._triggers = Triggers(self.settings, limit=limit, now=time.monotonic(), rss=rss_now())
-        if self._folder is not None:
-            self._register()
-            self._record(self._folder, limit)
-        self._look_after()
-        self._quiet = True  # from here on it is the program that speaks
-
-    def _record(self, folder: Folder, limit: int | None) -> None:
-        if not self.settings.record:
-            return
-        known = self._identity
-        head: dict[str, object] = {**self.who._asdict(), "limit": limit, "shared": self.who.shared}
-        head.update(container=known.container, pod=known.pod, python=known.python)
-        with suppress(Exception):  # the program's own settings may be anything
-            head.update(self._head())
-        if self.recorder is not None:
-            self.recorder.close()
-        try:
-            self.recorder = Recorder.open(
-                folder.sub("records").path,
-                head,
-                budget=self.settings.record_budget,
-                reset_peak=not head.get("max_memory_per_child"),
+        self._watch_for_triggers()
+        self._settle()
+        level = self.settings.at_rss
+        if level is not None and level.share is not None and not self._limit:
+            self._station.miss(
+                "without a memory limit no share of it is reached: no snapshot is taken for at-rss"
             )
-        except (LeakhuntError, OSError) as error:
-            self._miss(f"nothing can be recorded: {error}")
+        self._look_after()
+        self._station.quiet = True  # from here on it is the program that speaks
+
+    def _settle(self) -> None:
+        """Take a place, listen and record; anew where the program has changed its user."""
+        self._station.settle(
+            self.settings,
+            self.who,
+            self.tracing,
+            executions=self.executions,
+            head=self._head,
+            tasks=self._tasks,
+            limit=self._limit,
+        )
+        self._station.miss(self._bell.hang())
+
+    def before_fork(self) -> None:
+        """In a process that is about to fork: let go of the thread."""
+        if self._watch is not None and self._watch.looks:
+            undisturbed(self._watch.end)
+
+    def go_on(self) -> None:
+        """In a process that has forked: have the thread again."""
+        if self._watch is not None:
+            undisturbed(self._look_after)
 
     def after_fork(self) -> None:
-        """In a child: become its agent, or wait until somebody knows what it is."""
-        if not self.pid:
+        """In a child: keep nothing of the parent's, and wait until there is something to do."""
+        if not self.pid and not self._waiting:
             return
-        self.pid = 0
-        recorder, self.recorder = self.recorder, None
-        if recorder is not None:
-            recorder.close()
+        self.pid = self._waiting = 0
+        self._parent = os.getppid()
         self._forget()
-        undisturbed(self.tracing.after_fork)
+        self._station.after_fork()
+        self._bell.after_fork()
+        self.tracing.after_fork()
         if not self.defers:
-            self.start(Who())
+            self.who, self._head, self._tasks = Who(), dict, dict
+            self._waiting = os.getpid()
+            undisturbed(self._watch_for_triggers)
+            undisturbed(self._look_after)
+
+    def _wake(self) -> bool:
+        """Work for a process that has waited; tell whether this is the one that the agent works for."""
+        if not self.here and self._waiting != os.getpid():
+            return False
+        if not self.here or self._station.is_anothers:
+            with self._waking:
+                if not self.here or self._station.is_anothers:
+                    self.pid = os.getpid()
+                    self._settle()
+        return True
 
     def leave(self, code: int | None = None) -> None:
         """End: the last snapshot and the recorder's last line; the place in the folder is given up."""
-        if self.here:
-            undisturbed(lambda: self._leave(code))
-            self.pid = 0
+        last = self.settings.at_exit and self.who.works
+        if not self.here and not (last and self._waiting == os.getpid()):
+            return
+        begun = time.monotonic()
 
-    def _leave(self, code: int | None) -> None:
+        def patience() -> float:
+            outlived = self.who.role == "child" or self._parent == os.getppid()
+            return parting.patience(outlived=outlived) - (time.monotonic() - begun)
+
         if self._watch is not None:
             self._watch.stop()
-        if self.settings.at_exit and self.who.works:
-            wait(_PARTING)
-            if self._take("exit"):
-                wait(_PARTING)
-        if self.recorder is not None:
-            self.recorder.exited(code)
-            self.recorder.close()
-        if self._box is not None:
-            leave(self._box)
+        with parting.Parting() as end:
+            if last:
+                end.wait(parting.ours, patience)
+                end.do(lambda: undisturbed(lambda: self._take("exit")))
+            end.do(lambda: undisturbed(lambda: self._station.leave(code)))
+            if self.settings.at_exit:
+                end.wait(parting.ours if last else parting.writers(), patience)
+        self.pid = 0
 
     # --- tasks ----------------------------------------------------------------------------------------------------
 
     def task_ended(self, name: str) -> None:
         """Count an execution, and take a snapshot if one is due; called in the thread that ran it."""
+        if not self.here:
+            undisturbed(self._wake)
         if not self.here:
             return
         with self._counting:
@@ -208,6 +215,7 @@ class Agent:
 
     def trace(self, frames: int) -> None:
         """Trace allocations from now on."""
+        undisturbed(self._wake)
         self.tracing.start(frames)
         self._traced_otherwise()
 
@@ -220,37 +228,45 @@ class Agent:
         return "".join(taken)
 
     def _take(self, reason: str) -> str:
-        return self._taker.take(reason).path if self._taker is not None and self.here else ""
+        return self._station.taker.take(reason).path if self._wake() and self._station.taker else ""
 
     def _serve(self) -> None:
         """Do what is asked."""
-        box, taker = self._box, self._taker
-        if box is None or taker is None or not self.here:
+        if not self._wake():
+            return
+        box, taker = self._station.box, self._station.taker
+        if box is None or taker is None:
             return
         with self._serving:
-            if os.geteuid() != self._euid:
-                self._register()  # the program has changed its user since
             frames = self.settings.frames
             Desk(box, taker, self.tracing, frames, self.executions, self._traced_otherwise).serve()
 
     def _traced_otherwise(self) -> None:
-        self._register()
+        self._station.register()
         self._look_after()
 
     # --- while no task ends ---------------------------------------------------------------------------------------
+
+    def _watch_for_triggers(self) -> None:
+        """Watch from now on for what makes a snapshot due."""
+        self._triggers = None
+        if self.who.works and self.settings.automatic:
+            now, rss = time.monotonic(), rss_now()
+            self._triggers = Triggers(self.settings, limit=self._limit, now=now, rss=rss)
 
     def _look_after(self) -> None:
         """Have a thread look at the clock where something may come true while no task ends."""
         timed = self._triggers is not None and self._triggers.watches_time
         if (timed or self.tracing.until is not None) and (self._watch is None or not self._watch.looks):
-            self._watch = Watch(self._look, self.settings.interval or 1.0)
+            due = self._watch.due if self._watch is not None else None
+            self._watch = Watch(self._look, self.settings.interval or 1.0, due)
 
     def _look(self) -> bool:
         """Look at the clock and at the memory; false when there is nothing more to look for."""
-        if not self.here:
+        if os.getpid() not in {self.pid, self._waiting}:
             return False
-        if self.tracing.stop_when_due():
-            self._register()
+        if self.tracing.stop_when_due() and self.here:
+            self._station.register()
         triggers = self._triggers
         if triggers is None or not triggers.watches_time:
             return self.tracing.until is not None
@@ -258,31 +274,3 @@ class Agent:
         if due:
             self._take(due)
         return True
-
-    # --- its place ------------------------------------------------------------------------------------------------
-
-    def _register(self) -> None:
-        """Write, or write anew, who this is."""
-        if self._folder is None:
-            return
-        self._euid = os.geteuid()
-        try:
-            self._box = register(
-                self._folder,
-                self._identity,
-                since=self._since,
-                signal=self.settings.signal,
-                recording=self.settings.record,
-                tracing=self.tracing.on,
-                frames=self.tracing.frames,
-            )
-            clear(self._folder.path)
-        except (LeakhuntError, OSError) as error:
-            self._miss(f"nobody can ask this process for a snapshot: {error}")
-
-    def _miss(self, text: str) -> None:
-        """Note, and say, what cannot be had; where many processes are alike, the first speaks for all."""
-        if text and text not in self.missing:
-            self.missing.append(text)
-            if not self._quiet:
-                say(text)

@@ -75,6 +75,7 @@ class Settings(NamedTuple):
         at_exit: take a snapshot when the process leaves.
         keep: how many snapshots of a process are kept; the oldest are dropped.
         budget: how many bytes they may have together.
+        total: how many bytes all snapshots in the folder may have; those of processes that have ended are dropped.
         folder: where everything is written; empty for the default.
         record: write the flight recorder's lines.
         record_budget: how many bytes all records in the folder may have together.
@@ -94,6 +95,7 @@ class Settings(NamedTuple):
     at_exit: bool = False
     keep: int = 10
     budget: int = 1 << 30
+    total: int = 4 << 30
     folder: str = ""
     record: bool = False
     record_budget: int = 64 << 20
@@ -110,6 +112,11 @@ class Settings(NamedTuple):
     def automatic(self) -> bool:
         """Whether snapshots are to be taken unasked."""
         return bool(self.every or self.interval or self.at_rss or self.each_growth or self.at_exit)
+
+    def only_asked(self) -> Settings:
+        """Return settings for a process that does nothing unasked: it answers, and traces when it is told to."""
+        nothing = ("trace", "record", "every", "interval", "at_rss", "each_growth", "at_exit")
+        return self._replace(agent=True, **{name: self._field_defaults[name] for name in nothing})
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Settings:
@@ -222,6 +229,7 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "signal": parse_signal,
     "at_rss": parse_level,
     "budget": parse_size,
+    "total": parse_size,
     "each_growth": parse_size,
     "record_budget": parse_size,
     "interval": parse_duration,

@@ -19,6 +19,7 @@ from leakhunt.capture.tracing import Tracing
 
 Tasks = Mapping[str, Mapping[str, object]]
 TIMEOUT = 120.0  # seconds that a snapshot may take which nobody waits for
+_begun = [0, 0]  # the process, and how many snapshots of it were begun: names of files have the number
 _at_work: set[int] = set()  # the threads in which a snapshot is taken, by their numbers
 
 
@@ -27,11 +28,15 @@ def forks() -> bool:
     return _thread.get_ident() in _at_work
 
 
+def after_fork() -> None:
+    """In a child of the program's: no snapshot is taken in it, and the system gives the threads' numbers to others."""
+    _at_work.clear()
+
+
 class Taker:
     """Takes the snapshots of one process.
 
     Attributes:
-        number: how many were begun.
         refused: why the last one was refused; empty when it was not.
     """
 
@@ -61,8 +66,14 @@ class Taker:
         self._tracing = tracing
         self._executions = executions
         self._tasks = tasks
-        self.number = 0
+        if _begun[0] != identity.pid:
+            _begun[:] = [identity.pid, 0]
         self.refused = ""
+
+    @property
+    def number(self) -> int:
+        """How many snapshots of this process were begun, by those that took them before, too."""
+        return _begun[1]
 
     def take(
         self, reason: str, asked: SnapshotRequest | None = None, answer: tuple[Folder, str] | None = None
@@ -75,8 +86,13 @@ class Taker:
             answer: where to tell how it went.
         """
         known = self._settings
+        light = reason == "exit"  # whoever waits for the process to leave does not wait for long
         how = asked or SnapshotRequest(
-            retainers=known.retainers, trim=known.trim, force=known.force, timeout=TIMEOUT
+            deep=not light,
+            retainers=known.retainers and not light,
+            trim=known.trim and not light,
+            force=known.force,
+            timeout=TIMEOUT,
         )
         request = snapshot.Request(
             reason=reason,
@@ -87,7 +103,7 @@ class Taker:
             answer=answer,
             timeout=how.timeout,
         )
-        self.number += 1
+        _begun[1] += 1
         here = _thread.get_ident()
         _at_work.add(here)
         try:
@@ -96,8 +112,7 @@ class Taker:
                 request,
                 self._facts(how, reason),
                 number=self.number,
-                keep=known.keep,
-                budget=known.budget,
+                shelf=snapshot.Shelf(known.keep, known.budget, known.total),
             )
         finally:
             _at_work.discard(here)

@@ -30,13 +30,12 @@ class Tracing:
         since: when the agent began to trace, seconds since the epoch; None where it does not.
         inherited: what a forked process did with the traces of what its parent had allocated: ``none`` (there were
             none), ``left out`` or ``included``.
-        until: when it is to stop by itself, seconds since the epoch; None for never.
     """
 
     def __init__(self) -> None:
         self.since: float | None = None
         self.inherited = "none"
-        self.until: float | None = None
+        self._deadline: float | None = None  # by time.monotonic: somebody may set the clock
 
     @property
     def on(self) -> bool:
@@ -52,6 +51,11 @@ class Tracing:
     def frames(self) -> int:
         """How many frames are kept of each stack; 0 while nothing is traced."""
         return tracemalloc.get_traceback_limit() if tracemalloc.is_tracing() else 0
+
+    @property
+    def until(self) -> float | None:
+        """When it is to stop by itself, seconds since the epoch as the clock goes now; None for never."""
+        return None if self._deadline is None else time.time() + self._deadline - time.monotonic()
 
     def start(self, frames: int, seconds: float | None = None) -> Traced:
         """Trace from now on, or go on with another end.
@@ -74,7 +78,7 @@ class Tracing:
             tracemalloc.start(frames)
             self.since = time.time()
             self.inherited = "none"
-        self.until = None if seconds is None else time.time() + seconds
+        self._deadline = None if seconds is None else time.monotonic() + seconds
         return Traced(ok=True, warning=warning)
 
     def stop(self) -> Traced:
@@ -83,24 +87,31 @@ class Tracing:
             return Traced(ok=False, warning=NOT_OURS)
         if self.on:
             tracemalloc.stop()
-        self.since = self.until = None
+        self.since = self._deadline = None
         return Traced(ok=True)
 
     def stop_when_due(self) -> bool:
         """Stop when its time is over, and tell whether it was."""
-        if self.until is None or time.time() < self.until:
+        if self._deadline is None or time.monotonic() < self._deadline:
             return False
         self.stop()
         return True
 
     def after_fork(self) -> None:
-        """In a child: drop the traces of what the parent had allocated, unless they are the program's own."""
-        if self.ours:
+        """In a child: note that the traces of what the parent had allocated are there.
+
+        They stay: to drop them touches all of them, which takes the longer the more they are, and most children end soon
+        or become another program.
+        """
+        if self.on:
+            self.inherited = "included"
+
+    def leave_out(self) -> None:
+        """In a child that begins to work: drop what it inherited, unless the traces are the program's own."""
+        if self.ours and self.inherited == "included":
             tracemalloc.clear_traces()
             self.since = time.time()
             self.inherited = "left out"
-        elif self.on:
-            self.inherited = "included"
 
     def told(self) -> dict[str, object]:
         """Return what a snapshot says about it."""

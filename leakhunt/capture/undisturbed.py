@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from types import TracebackType
 
@@ -25,6 +26,8 @@ _WAITING = (
     signal.SIGXCPU,
 )
 _SAID = "LEAKHUNT_SAID"
+RUN = "LEAKHUNT_RUN"  # the first Python process of a tree, by its number: it and its forks speak for all
+_ERROR = 2
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _LIBRARY = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
 _FOREIGN = tuple(os.path.join(_LIBRARY, name) + os.sep for name in ("site-packages", "dist-packages"))
@@ -68,11 +71,32 @@ def is_ours(trace: TracebackType | None) -> bool:
 
 
 def say(text: str) -> None:
-    """Write one line to standard error, once in a tree of processes; for the start, never later."""
+    """Write one line to standard error, once in a tree of processes and in none that the program started."""
+    if not _SPEAKS or _error_file() != _ERROR_FILE or _ERROR_FILE is None:
+        return
     key = f"{zlib.crc32(text.encode('utf-8', 'replace')):08x}"
     said = os.environ.get(_SAID, "")
     if key in said.split(","):
         return
     os.environ[_SAID] = f"{said},{key}".lstrip(",")
     with suppress(OSError):
-        os.write(2, f"leakhunt: {text}\n".encode("utf-8", "replace"))
+        os.write(_ERROR, f"leakhunt: {text}\n".encode("utf-8", "replace"))
+
+
+def is_first(environ: Mapping[str, str]) -> bool:
+    """Tell whether this is the first Python process of its tree, so that it speaks and does all that is asked for."""
+    return environ.get(RUN, "") in {"", str(os.getpid())}
+
+
+def _error_file() -> tuple[int, int] | None:
+    """Return which file standard error is; None where the program has none, so that its number may be another file's."""
+    error = sys.__stderr__
+    with suppress(OSError, ValueError):  # closed
+        if error is not None and error.fileno() == _ERROR:
+            about = os.fstat(_ERROR)
+            return about.st_dev, about.st_ino
+    return None
+
+
+_SPEAKS = is_first(os.environ)
+_ERROR_FILE = _error_file()

@@ -40,6 +40,11 @@ def _unasked(function: Any) -> Any:  # noqa: ANN401 - a decorator as click has t
         click.option(
             "--budget", type=Size(), help="Keep at most so many bytes of a process's snapshots [1GiB]."
         ),
+        click.option(
+            "--total",
+            type=Size(),
+            help="Drop the oldest snapshots of processes that have ended, from so many bytes of all on [4GiB].",
+        ),
     )(function)
 
 

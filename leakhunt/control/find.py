@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import os
-from collections.abc import Iterator, Mapping
+import stat
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from leakhunt.capture.letters import Registration
 from leakhunt.capture.mailbox import Box, boxes, open_folder
+from leakhunt.capture.settings import PREFIX
 from leakhunt.control import process as system
 from leakhunt.control.process import Process
+from leakhunt.control.waking import waits, wake
 from leakhunt.errors import LeakhuntError
 
 _LONGEST_TEXT = 200
@@ -73,6 +77,9 @@ def find(pid: int) -> Agent:
     agent = _agent_of(process)
     if agent is not None:
         return agent
+    woken = _woken([process])
+    if woken:
+        return woken[0]
     if process.uid != os.geteuid() and os.geteuid() != 0:
         raise LeakhuntError(
             f"process {pid} belongs to the user {system.user_name(process.uid)}",
@@ -84,6 +91,13 @@ def find(pid: int) -> Agent:
             "processes that changed their user do that",
             "set LEAKHUNT_DIR to that folder" + ("" if os.geteuid() == 0 else ", or run this as root"),
         )
+    folder = _out_of_reach(process)
+    if folder:
+        raise LeakhuntError(
+            f"process {pid} runs as the user {system.user_name(process.uid)} now, and may not use its agent's folder "
+            f"{folder}, which belongs to {system.user_name(os.stat(folder).st_uid)}",
+            "start it with LEAKHUNT_DIR set to a folder of the user that it becomes",
+        )
     raise LeakhuntError(
         f"process {pid} has no leakhunt agent, or not yet",
         "start it as 'leakhunt run -- COMMAND', or call leakhunt.celery.install(app) in it; "
@@ -92,10 +106,17 @@ def find(pid: int) -> Agent:
 
 
 def everyone() -> Found:
-    """Find the agents of all processes of this machine that may be looked at."""
+    """Find the agents of all processes of this machine that may be looked at; those that wait are woken."""
+    found, others = _registered()
+    return found._replace(agents=(*found.agents, *_woken(others)))
+
+
+def _registered() -> tuple[Found, list[Process]]:
+    """Find the agents that have a place in a folder, and the processes that are not among theirs."""
     if not system.HAS_PROC:
-        return Found(tuple(_without_proc()), 0)
+        return Found(tuple(_without_proc()), 0), []
     agents = []
+    others = []
     closed = 0
     for pid in system.pids():
         try:
@@ -108,7 +129,9 @@ def everyone() -> Found:
         agent = _agent_of(process)
         if agent is not None:
             agents.append(agent)
-    return Found(tuple(agents), closed)
+        else:
+            others.append(process)
+    return Found(tuple(agents), closed), others
 
 
 def of_celery(node: str = "") -> Found:
@@ -117,7 +140,7 @@ def of_celery(node: str = "") -> Found:
     Args:
         node: a glob that the node's name must match, such as ``celery@web-*``; what stands before the ``@`` suffices.
     """
-    found = everyone()
+    found, _ = _registered()
     pattern = node or "*"
     globs = (pattern, f"{pattern}@*") if "@" not in pattern else (pattern,)
     agents = (
@@ -143,6 +166,63 @@ def _agent_of(process: Process) -> Agent | None:
             continue
         return Agent(process, box, _shortened(registration))
     return None
+
+
+def _woken(processes: Iterable[Process]) -> list[Agent]:
+    """Wake the agents that wait in some of these processes."""
+    waiting = []
+    for process in processes:
+        if (process.uid == os.geteuid() or os.geteuid() == 0) and _has_no_box(process):
+            above = _agent_above(process)
+            number = above.registration.signal if above is not None else 0
+            waiting.append((process, waits(process, _variables(process), number)))
+    return wake([(process, number) for process, number in waiting if number], _agent_of)
+
+
+def _variables(process: Process) -> Mapping[str, str]:
+    """Return a process's variables; where it hides them, ours have to say what is to be known."""
+    theirs = system.environment(process.pid) if system.HAS_PROC else None
+    return os.environ if theirs is None else theirs
+
+
+def _agent_above(process: Process) -> Agent | None:
+    """Return the agent of the process that this one may be a fork of."""
+    try:
+        parent = system.read_process(system.parent(process.pid))
+    except LeakhuntError:
+        return None
+    same = system.program(parent.pid) == system.program(process.pid) != ""
+    return _agent_of(parent) if same else None
+
+
+def _has_no_box(process: Process) -> bool:
+    """Whether there is no place of its agent, rather than one that is not as it should be."""
+    variables = _variables(process)
+    folder = variables.get(f"{PREFIX}DIR", "") or default_folder(variables)
+    place = system.resolved(folder, process.root) if process.root else folder
+    try:
+        with system.acting_as(process):
+            os.close(open_folder(Box(place, f"{process.inner}-{process.start}", process.root)))
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError):
+        pass
+    return False
+
+
+def _out_of_reach(process: Process) -> str:
+    """Return the folder that a process made before it became another user; empty where it is not so."""
+    if os.geteuid() != 0 or process.root or not system.HAS_PROC:
+        return ""
+    theirs = system.environment(process.pid) or {}
+    if not any(name.startswith(PREFIX) for name in theirs):
+        return ""
+    folder = theirs.get(f"{PREFIX}DIR", "") or default_folder(theirs)
+    with contextlib.suppress(OSError, ValueError):
+        about = os.lstat(folder)
+        if stat.S_ISDIR(about.st_mode) and about.st_uid != process.uid:
+            return folder
+    return ""
 
 
 def _owned(box: Box, process: Process) -> bool:

@@ -92,6 +92,7 @@ def bootstrap() -> str:
 def _variables(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
     """Return the program's variables: what the settings say, and nothing that contradicts them."""
     ours = {PREFIX + ("DIR" if name == "folder" else name.upper()) for name in Settings._fields}
+    ours |= {PREFIX + "RUN", PREFIX + "SAID"}  # of the tree of processes that this command itself stands in
     variables = {name: value for name, value in environ.items() if name not in ours}
     variables.update(settings.to_environment())
     there = [folder for folder in environ.get("PYTHONPATH", "").split(os.pathsep) if folder != bootstrap()]

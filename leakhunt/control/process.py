@@ -114,6 +114,22 @@ def arguments(pid: int) -> list[str]:
         return []
 
 
+def program(pid: int) -> str:
+    """Return the file that a process runs, or an empty string where that may not be known."""
+    try:
+        return os.readlink(f"/proc/{pid}/exe").partition(" (deleted)")[0]
+    except OSError:
+        return ""
+
+
+def parent(pid: int) -> int:
+    """Return the number of a process's parent; 0 where it has none that is seen here."""
+    try:
+        return int(_read(f"/proc/{pid}/stat", 4096).rpartition(b")")[2].split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
 def home_of(uid: int) -> str:
     """Return a user's home folder, or an empty string."""
     try:

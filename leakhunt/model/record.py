@@ -214,7 +214,8 @@ class TaskMemory:
         suspected: where it may be the one that keeps memory, and may be not.
         queues: the queues it came by.
         own_queue: whether it belongs on one of its own: it keeps or spikes, and others run in its processes.
-        recycle_after: executions after which a process that runs only this has grown by ``RECYCLE_AT`` bytes.
+        recycle_after: executions after which a process that runs only this has grown by about ``RECYCLE_AT`` bytes, rather
+            too few than too many.
     """
 
     name: str

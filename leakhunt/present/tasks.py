@@ -23,7 +23,7 @@ _RAN = {
 }
 _KEPT = {
     "traced": "what tracemalloc knew of after less before, the median of groups of executions (exact, Python's memory alone)",
-    "rss fitted to executions": "the growth of RSS, fitted to how often each task ran",
+    "rss fitted to executions": "the growth of RSS, fitted to how often each task ran (low where memory shows late)",
     "rss": "RSS after less RSS before, the median of groups of executions",
 }
 _MEASURED = {"traced": "as traced", "rss fitted to executions": "by RSS", "rss": "by RSS"}
@@ -60,7 +60,7 @@ def _headline(result: TasksResult) -> str:
     keeps = [task for task in result.tasks if task.verdict == "keeps"]
     spikes = [task for task in result.tasks if task.verdict == "spikes"]
     said = [
-        f"{task.name} keeps {format_size(_mean(task))} per execution "
+        f"{task.name} keeps {_about(task)}{format_size(_mean(task))} per execution "
         f"({count_of(task.counted, 'execution')}, {format_size(task.kept_total or 0)})"
         for task in keeps[:_NAMED]
     ]
@@ -133,6 +133,11 @@ def _more(number: int, what: str) -> list[str]:
     verb, _, rest = what.partition(" ")
     said = f"{count_of(number, 'more task type')} {verb}{'s' * (number == 1)}"
     return [f"{said} {rest}".rstrip()] if number > 0 else []
+
+
+def _about(task: TaskMemory) -> str:
+    """Say that a size is no exact one: only what is traced is."""
+    return "" if task.measured == "traced" else "about "
 
 
 def _mean(task: TaskMemory) -> int:
@@ -248,7 +253,7 @@ def _advice(result: TasksResult) -> Iterator[str]:
     for task in [task for task in result.tasks if task.recycle_after][:_NAMED]:
         yield (
             f"Until {task.name} is mended, worker_max_tasks_per_child = {task.recycle_after} "
-            "holds what it keeps under 100 MiB per process."
+            "holds what it keeps under about 100 MiB per process."
         )
     killed = next((task for task in result.running if task.ended == "killed"), None)
     if killed is not None:

@@ -17,7 +17,7 @@ _OTHER_TREES = frozenset({"node_modules", "__pycache__", "site-packages", "dist-
 # Source code and documentation quote kernels; whoever means them can name them.
 _NO_LOGS = (
     ".py", ".pyi", ".pyc", ".c", ".h", ".cc", ".cpp", ".go", ".rs", ".java", ".js", ".ts", ".css", ".html", ".htm", ".svg",
-    ".md", ".rst", ".toml", ".lock", ".so", ".a", ".o", ".whl", ".jar",
+    ".md", ".rst", ".toml", ".lock", ".so", ".a", ".o", ".whl", ".jar", ".salt",
 )  # fmt: skip
 
 

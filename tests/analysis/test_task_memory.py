@@ -53,7 +53,27 @@ def test_a_task_that_keeps_a_little_each_time_is_found(tmp_path: Path) -> None:
     assert task.kept is not None
     assert task.kept.median == pytest.approx(5 * KIB, rel=0.01)
     assert task.kept_total == pytest.approx(5 * KIB * task.counted, rel=0.01)
-    assert task.recycle_after == (100 * MIB) // task.kept.median
+    assert task.recycle_after == 20_000
+
+
+def test_a_child_is_replaced_rather_too_soon(tmp_path: Path) -> None:
+    """Where executions keep now more, now less, the advice goes by the upper quartile, rounded down."""
+    task = only(tmp_path, [("a.leaks", size) for size in ([20 * KIB] * 100 + [60 * KIB] * 100) * 12])[
+        "a.leaks"
+    ]
+    assert task.kept is not None
+    assert task.recycle_after == 100 * MIB // task.kept.high // 100 * 100 == 1_800
+    assert task.recycle_after < 100 * MIB // task.kept.median
+
+
+def test_memory_in_large_steps_gives_advice_too(tmp_path: Path) -> None:
+    """Where most executions show nothing, as memory is taken in large steps, the advice goes by the average at least."""
+    task = only(tmp_path, [("a.leaks", 64 * KIB if number % 40 == 39 else 0) for number in range(4_000)])[
+        "a.leaks"
+    ]
+    assert task.verdict == "keeps"
+    assert task.recycle_after is not None
+    assert 0.7 * 100 * MIB < task.recycle_after * 64 * KIB / 40 <= 100 * MIB
 
 
 def test_a_leak_of_less_than_a_page_is_found(tmp_path: Path) -> None:

@@ -131,7 +131,9 @@ def take(folder: Folder, number: int) -> tuple[str, float, float, int]:
     """Take one of ours; returns its path, the pause, the child's time and memory."""
     begun = time.perf_counter()
     request = snapshot.Request("api", answer=(folder, "answer.json"))
-    outcome = snapshot.capture(folder, request, lambda _deep: {}, number=number, keep=2, budget=1 << 30)
+    outcome = snapshot.capture(
+        folder, request, lambda _deep: {}, number=number, shelf=snapshot.Shelf(2, 1 << 30, 1 << 32)
+    )
     own = 0
     while snapshot.is_writing():
         own = max(own, private(outcome.pid))

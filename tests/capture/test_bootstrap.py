@@ -128,6 +128,63 @@ def test_subprocesses_do_not_say_it_again(tmp_path: Path) -> None:
     assert err.count("leakhunt") == 1
 
 
+def test_subprocesses_answer_and_do_nothing_unasked(tmp_path: Path) -> None:
+    """What the program starts neither traces nor records; its own forks are as it, and so is a Celery worker anywhere."""
+    show = """
+import os, tracemalloc
+from leakhunt.capture import agent
+found = agent.agent()
+asked = found and (found.settings.active, found.settings.automatic, found.settings.record)
+print(found and found.here, tracemalloc.is_tracing(), asked, flush=True)
+"""
+    first = "import os; print(os.environ['LEAKHUNT_RUN'] == str(os.getpid()), flush=True)"
+    code = f"""
+import os, subprocess, sys
+show = {show!r}
+exec(show)
+subprocess.run([sys.executable, "-c", show])
+subprocess.run([sys.executable, "-c", {first!r}, "celery", "worker"])
+if os.fork() == 0:
+    exec(show)
+    os._exit(0)
+os.wait()
+"""
+    code_, out, err = run(tmp_path, "-c", code, LEAKHUNT_TRACE="1", LEAKHUNT_EVERY="5", LEAKHUNT_RECORD="1")
+    assert (code_, err) == (0, "")
+    assert out.splitlines() == [
+        "True True (True, True, True)",
+        "True False (True, False, False)",
+        "True",
+        "False True (True, True, True)",
+    ]
+
+
+def test_the_first_process_speaks_for_all(tmp_path: Path) -> None:
+    """What stands in the way is said by the first process alone, whatever the variables of those that it starts."""
+    code = "import os, subprocess, sys; del os.environ['LEAKHUNT_SAID']; subprocess.run([sys.executable, '-c', ''])"
+    _, _, err = run(tmp_path, "-c", code, LEAKHUNT_FRAMES="many")
+    assert err.count("leakhunt:") == 1
+
+
+def test_a_worker_that_is_none_by_its_command_line(tmp_path: Path) -> None:
+    """A subprocess that turns out to be a worker gets all that is asked for."""
+    code = """
+from leakhunt.capture import agent
+from leakhunt.capture.settings import Settings
+from leakhunt.capture.who import Who
+asked = Settings(trace=True, frames=2, every=3)
+first = agent.start(asked.only_asked(), modest=True)
+print(first.settings == Settings(agent=True, frames=2), first.tracing.on)
+print(agent.start(asked, Who("main", "solo")).settings == asked, first.tracing.on)
+print(agent.start(Settings(), Who("main", "solo")).settings == asked)
+"""
+    environ = subprocess_environment(LEAKHUNT_DIR=str(tmp_path / "leakhunt"))
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environ, cwd=tmp_path, check=True
+    )
+    assert done.stdout == "True False\nTrue True\nTrue\n"
+
+
 @pytest.mark.parametrize("again", ["", "importlib.reload(worker)"])
 def test_a_celery_worker_is_seen_when_it_is_loaded(tmp_path: Path, again: str) -> None:
     """Loading Celery's worker connects the receivers, and shows the module's own loader; a reload changes nothing."""
@@ -186,11 +243,19 @@ import sitecustomize
 print(sys.foreign[0], "leakhunt" in sys.modules)
 """
     environ = {**subprocess_environment(), "PYTHONPATH": str(foreign)}
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=environ, cwd=tmp_path, check=True
-    )
-    assert done.stdout == "sitecustomize False\n"
-    assert done.stderr == "leakhunt: Python 3.9 or later is needed: nothing is watched\n"
+    said = "leakhunt: Python 3.9 or later is needed: nothing is watched\n"
+    # A program's subprocesses, which a task may start one after the other, say nothing.
+    for more, expected in (({}, said), ({"LEAKHUNT_RUN": "1"}, "")):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            env={**environ, **more},
+            cwd=tmp_path,
+            check=True,
+        )
+        assert done.stdout == "sitecustomize False\n"
+        assert done.stderr == expected
 
 
 def test_an_old_python_can_read_the_file() -> None:
@@ -199,3 +264,28 @@ def test_an_old_python_can_read_the_file() -> None:
     assert ast.parse(source, feature_version=(3, 4))
     assert "f'" not in source
     assert 'f"' not in source.replace('of"', "")
+
+
+def test_hooks_of_a_worker_come_after_ours(tmp_path: Path) -> None:
+    """Before anything of a Celery worker is loaded, the hook that runs first in a snapshot's child is there."""
+    (tmp_path / "celery").write_text(
+        "import sys; print([f'leakhunt.capture.{name}' in sys.modules for name in ('snapshots.forking', 'agent')])\n",
+        encoding="utf-8",
+    )
+    assert run(tmp_path, "celery", "worker", LEAKHUNT_AGENT="1") == (0, "[True, False]\n", "")
+
+
+def test_hooks_of_a_program_come_after_ours(tmp_path: Path) -> None:
+    """What a program's fork hook says to a connection of the program's is not heard when a snapshot is taken."""
+    (tmp_path / "script.py").write_text(
+        "import os, socket, time\n"
+        "from leakhunt.capture.agent import agent\n"
+        "ours, theirs = socket.socketpair()\n"
+        "os.register_at_fork(after_in_child=lambda: ours.send(b'Terminate'))\n"
+        "path = agent().snapshot()\n"
+        "while not os.path.exists(path): time.sleep(0.01)\n"
+        "ours.close()\n"
+        "print(theirs.recv(100))\n",
+        encoding="utf-8",
+    )
+    assert run(tmp_path, "script.py", LEAKHUNT_AGENT="1") == (0, "b''\n", "")

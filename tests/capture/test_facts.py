@@ -100,12 +100,16 @@ def test_the_collectors_state_may_be_given() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
 def test_connections_files_and_threads(tmp_path: Path) -> None:
-    """Connections are counted by peer, files on a disk are named, threads too."""
+    """Connections are counted by peer, files on a disk and threads are named, without what looks like a secret."""
     stop = threading.Event()
-    thread = threading.Thread(target=stop.wait, name="consumer-7")
+    thread = threading.Thread(target=stop.wait, name="consumer-7 ghp_0123456789abcdef0123456789")
     thread.start()
     try:
-        with socket.create_server(("127.0.0.1", 0)) as server, (tmp_path / "work.log").open("w"):
+        with (
+            socket.create_server(("127.0.0.1", 0)) as server,
+            (tmp_path / "work.log").open("w"),
+            (tmp_path / "alice@example.com").open("w"),
+        ):
             port = server.getsockname()[1]
             clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(3)]
             one, other = socket.socketpair()
@@ -118,7 +122,8 @@ def test_connections_files_and_threads(tmp_path: Path) -> None:
     assert found["connections"][f"127.0.0.1:{port}"] == 3
     assert found["connections"]["unix"] >= 2
     assert str(tmp_path / "work.log") in found["open_files"]
-    assert {"MainThread", "consumer-7"} <= set(found["threads"])
+    assert {"MainThread", "consumer-7 ***"} <= set(found["threads"])
+    assert str(tmp_path / "***") in found["open_files"]
     assert found["files"] >= 8
 
 

@@ -157,32 +157,30 @@ def aged(folder: Folder, name: str, size: int, seconds: float) -> None:
     os.utime(folder.write(name, b"x" * size), (then, then))
 
 
-def test_the_oldest_go_first(folder: Folder) -> None:
-    """Of the files with a prefix the newest stay, by count and by size; others are not touched."""
-    for number in range(5):
-        aged(folder, f"web-12-{number}.bin", 10, 100 - number)
-    aged(folder, "web-123-0.bin", 10, 1000)
-    assert folder.prune("web-12-", keep=3, budget=1000) == ["web-12-1.bin", "web-12-0.bin"]
-    assert folder.prune("web-12-", keep=3, budget=25) == ["web-12-2.bin"]
-    assert folder.names() == ["web-12-3.bin", "web-12-4.bin", "web-123-0.bin"]
-
-
-def test_the_newest_always_stays(folder: Folder) -> None:
-    """A budget that is too small for one file, or a ring of none, does not cost the newest."""
-    aged(folder, "web-1-1.bin", 100, 10)
-    aged(folder, "web-1-2.bin", 100, 5)
-    assert folder.prune("web-1-", keep=0, budget=0) == ["web-1-1.bin"]
-
-
 def test_what_a_killed_writer_left_goes(folder: Folder) -> None:
     """A part that is old and that nobody holds a lock on goes; one still being written, or just begun, stays."""
     for name, seconds in (("dead", 3600.0), ("alive", 3600.0), ("young", 1.0)):
         aged(folder, PART + name, 10, seconds)
     with open(os.path.join(folder.path, PART + "alive"), "rb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        assert folder.prune("web-1-", keep=1, budget=1) == []
+        folder.sweep()
     assert sorted(os.listdir(folder.path)) == [PART + "alive", PART + "young"]
-    assert folder.names() == []
+    assert (folder.names(), folder.files()) == ([], [])
+
+
+def test_a_lock_is_one_processs_at_a_time(folder: Folder, tmp_path: Path) -> None:
+    """A lock that is taken is not waited for, is free again when its descriptor is closed, and follows no link."""
+    fd = folder.lock(".busy-0")
+    assert fd is not None
+    assert folder.lock(".busy-0") is None
+    os.close(fd)
+    again = folder.lock(".busy-0")
+    assert again is not None
+    os.close(again)
+    os.symlink(tmp_path / "elsewhere", os.path.join(folder.path, ".busy-1"))
+    with pytest.raises(OSError, match="symbolic links"):
+        folder.lock(".busy-1")
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_a_held_file_tells_that_its_writer_lives(folder: Folder) -> None:

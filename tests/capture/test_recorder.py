@@ -9,8 +9,10 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import tracemalloc
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,8 @@ from hypothesis import strategies as st
 from leakhunt.capture.record import room
 from leakhunt.capture.record.arguments import hash_of, size_of
 from leakhunt.capture.record.recorder import Recorder
-from leakhunt.capture.record.room import make_room
+from leakhunt.capture.record.room import Room
+from leakhunt.capture.record.salt import SIZE, salt_of
 
 MIB = 1 << 20
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="what /proc tells is Linux's")
@@ -393,10 +396,242 @@ def test_old_records_make_room(folder: Path) -> None:
     own = folder / f"host-{os.getpid()}-{_start()}.jsonl"
     own.write_bytes(b"x" * 1000)
     os.utime(own, (1, 1))
-    make_room(str(folder), 8_000, "host")
+    Room(str(folder), 8_000, "host").share()
     assert own.exists()
     left = sorted(path.name for path in folder.iterdir() if path != own)
     assert left == [f"host-{4_000_000 + number}-1.jsonl" for number in range(5, 10)]
+
+
+def record(folder: Path, pid: int, last: str, age: float) -> Path:
+    """Write the record of a process that is gone, last changed so many seconds ago."""
+    path = folder / f"host-{pid}-1.jsonl"
+    path.write_text('{"e":"process"}\n{"e":"start"}\n' + last, encoding="ascii")
+    os.utime(path, (time.time() - age,) * 2)
+    return path
+
+
+EXIT = '{"e":"exit","t":1,"code":0,"rss":1}\n'
+DAY = 86_400.0
+
+
+def test_a_killed_process_s_record_outlives_later_ones_that_ended(folder: Path) -> None:
+    """A killed worker's record stays while there are enough that ended as they should, younger ones too."""
+    killed = record(folder, 4_000_000, "", 60)
+    again = record(folder, 4_000_001, EXIT + '{"e":"start"}\n', 60)
+    for number in range(20):
+        record(folder, 4_100_000 + number, EXIT, 30 - number)
+    Room(str(folder), 800, "host").share()
+    left = sorted(path.name for path in folder.iterdir())
+    assert {killed.name, again.name} < set(left)
+    assert left[-1] == "host-4100019-1.jsonl"
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 600
+
+
+def test_a_killed_process_s_record_goes_at_last(folder: Path) -> None:
+    """Where killed processes' records alone are too much the oldest go; one that is old goes before young ones that ended."""
+    old = record(folder, 4_000_000, "", 30 * DAY)
+    ended = record(folder, 4_000_001, EXIT, 60)
+    torn = [record(folder, 4_000_010 + number, "", 600 - number) for number in range(10)]
+    Room(str(folder), 4 * sum(path.stat().st_size for path in (ended, *torn)) // 3, "host").share()
+    assert not old.exists()
+    assert ended.exists()
+    Room(str(folder), 200, "host").share()
+    assert sorted(folder.iterdir()) == torn[-5:]
+
+
+def test_very_many_small_files_are_too_much_too(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are bounded in number, and no more than necessary go; the killed one's is not among them."""
+    monkeypatch.setattr(room, "_MOST_FILES", 100)
+    monkeypatch.setattr(room, "_PATIENCE_S", 60.0)
+    killed = record(folder, 4_000_000, "", 60)
+    for number in range(120):
+        record(folder, 4_100_000 + number, EXIT, 30)
+    Room(str(folder), 64 * MIB, "host").share()
+    assert len(list(folder.iterdir())) == 99
+    assert killed.exists()
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, place: object, name: str) -> list[str]:
+    """Have a function of a path note what it is asked for."""
+    asked: list[str] = []
+    original = getattr(place, name)
+
+    def noting(path: str) -> object:
+        asked.append(path)
+        return original(path)
+
+    monkeypatch.setattr(place, name, noting)
+    return asked
+
+
+def test_a_look_is_bounded_in_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of very many files a few are looked at when the time is over, some are dropped, and none of a killed process."""
+    monkeypatch.setattr(room, "_PATIENCE_S", 0.0)
+    monkeypatch.setattr(room, "_MOST_FILES", 500)
+    looks = counted(monkeypatch, os, "lstat")
+    killed = record(folder, 4_000_000, "", 60)
+    for number in range(1_000):
+        record(folder, 4_100_000 + number, EXIT, 100 + number)
+    one = Room(str(folder), 64 * MIB, "host")
+    one.share()
+    assert len(looks) <= 64
+    assert 900 < len(list(folder.iterdir())) < 1_001
+    assert killed.exists()
+    one.share()
+    assert len(looks) <= 64  # what was found is good for a while
+
+
+def test_room_is_not_looked_for_in_every_task(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much one process writes, it looks at the folder every few seconds at most."""
+    monkeypatch.setattr(room, "_MOST", 4096)
+    monkeypatch.setattr(room, "_LEAST", 4096)
+    looks = counted(monkeypatch, room, "_names")
+    recorder = opened(folder)
+    for number in range(200):
+        executes(recorder, f"id-{number}")
+    assert len(looks) == 1
+
+
+@pytest.mark.parametrize("role", ["process", None])
+def test_a_process_without_tasks_has_no_record(folder: Path, role: str | None) -> None:
+    """What is started or forked by a task and runs none itself makes no file, whatever becomes of it."""
+    recorder = opened(folder, {"role": role} if role else {})
+    recorder.recycled("tasks")
+    recorder.ended("a.b", "its parent's", "SUCCESS")
+    forked(lambda: recorder.exited(3))
+    recorder.exited(1)
+    assert list(folder.iterdir()) == []
+
+
+def test_the_first_task_begins_the_record(folder: Path) -> None:
+    """A process of any kind has a record from its first task on, that begins with the line about it."""
+    recorder = opened(folder, {"role": "process"})
+    executes(recorder, "id-1")
+    recorder.exited(0)
+    assert kinds(folder) == ["process", "start", "end", "exit"]
+    assert lines(folder)[1]["rss"]
+
+
+def test_the_first_tasks_may_be_threads(folder: Path) -> None:
+    """Where the first tasks begin at once in several threads, each of them is recorded."""
+    recorder = opened(folder, {"role": "process", "shared": True})
+    ready = threading.Barrier(8)
+
+    def works(number: int) -> None:
+        ready.wait()
+        executes(recorder, f"id-{number}")
+
+    threads = [threading.Thread(target=works, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(kinds(folder)) == ["end"] * 8 + ["process"] + ["start"] * 8
+
+
+def test_a_fork_in_a_task_has_no_record(folder: Path) -> None:
+    """A child that a task forks, and that goes through the end of the task as a copy does, leaves no file."""
+    recorder = opened(folder)
+
+    def copies() -> None:
+        recorder.ended("a.b", "id-1", "SUCCESS")
+        recorder.exited(0)
+
+    recorder.started("a.b", "id-1")
+    forked(copies)
+    recorder.ended("a.b", "id-1", "SUCCESS")
+    assert len(list(folder.iterdir())) == 1
+    assert kinds(folder) == ["process", "start", "end"]
+
+
+@pytest.mark.parametrize(
+    ("role", "code", "left"),
+    [
+        ("child", 0, []),
+        ("child", None, []),
+        ("child", 1, ["process", "exit"]),
+        ("main", 0, ["process", "exit"]),
+    ],
+)
+def test_who_leaves_without_a_task_leaves_no_record(
+    folder: Path, role: str, code: int | None, left: list[str]
+) -> None:
+    """A child that leaves as it should and ran no task leaves no file; a main process, by which others are read, does."""
+    recorder = opened(folder, {**HEAD, "role": role})
+    assert kinds(folder) == ["process"]
+    recorder.exited(code)
+    assert kinds(folder) == left
+
+
+@LINUX
+def test_a_child_that_is_killed_before_its_first_task_leaves_its_record(folder: Path) -> None:
+    """That a worker's child was killed while it was idle is to be seen."""
+
+    def dies() -> None:
+        opened(folder)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    assert forked(dies) == signal.SIGKILL
+    assert kinds(folder) == ["process"]
+
+
+def test_equal_arguments_have_equal_hashes_in_all_processes_of_a_folder(folder: Path) -> None:
+    """Two processes give the same arguments the same hash, and other arguments another one."""
+    for argument in ("(7,)", "(7,)", "(8,)"):
+
+        def works(given: str = argument) -> None:
+            opened(folder).started("a.b", "id", argsrepr=given, kwargsrepr="{}")
+
+        forked(works)
+    hashes = [line["args_hash"] for line in lines(folder) if line["e"] == "start"]
+    assert len(hashes) == 3
+    assert len(set(hashes)) == 2
+
+
+def test_hashes_of_another_folder_are_others(folder: Path, tmp_path: Path) -> None:
+    """Short arguments cannot be guessed from a record alone: their hash has a key that lies beside it."""
+    assert salt_of(str(folder)) == salt_of(str(folder)) != salt_of(str(tmp_path / "other"))
+    (key,) = tmp_path.glob(".records.salt")
+    assert (key.stat().st_mode & 0o777, key.stat().st_size) == (0o600, SIZE)
+    assert hash_of("(7,)", "{}", b"x" * SIZE) != hash_of("(7,)", "{}", b"y" * SIZE)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".other.salt", ".records.salt", "records"]
+
+
+def test_processes_that_begin_at_once_have_one_salt(folder: Path) -> None:
+    """Whoever is first makes the salt; the others take it."""
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(salt_of, [str(folder)] * 32))) == 1
+
+
+@pytest.mark.parametrize("fault", ["link", "short", "long", "folder", "open to all"])
+def test_without_a_salt_of_its_own_a_process_makes_one_up(folder: Path, tmp_path: Path, fault: str) -> None:
+    """A salt that is a link or has been cut, or a place that others can write to, is not used: hashes compare in the process alone."""
+    path = tmp_path / ".records.salt"
+    if fault == "link":
+        (tmp_path / "target").write_bytes(b"x" * SIZE)
+        path.symlink_to(tmp_path / "target")
+    elif fault == "folder":
+        path.mkdir()
+    elif fault == "open to all":
+        tmp_path.chmod(0o777)
+    else:
+        path.write_bytes(b"x" * (SIZE - 1 if fault == "short" else SIZE + 1))
+    one, other = salt_of(str(folder)), salt_of(str(folder))
+    assert one != other
+    assert len(one) == len(other) == SIZE
+
+
+def test_a_full_disk_makes_no_half_salt(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a full disk there is no salt, nothing is left behind, and it is made when there is room."""
+    write = _Failing(short=True)
+    write.full = True
+    monkeypatch.setattr(os, "write", write)
+    assert len(salt_of(str(folder))) == SIZE
+    assert [path.name for path in tmp_path.iterdir()] == ["records"]
+    write.full = False
+    assert salt_of(str(folder)) == salt_of(str(folder))
 
 
 def test_another_host_s_young_records_are_kept(folder: Path) -> None:
@@ -405,17 +640,17 @@ def test_another_host_s_young_records_are_kept(folder: Path) -> None:
     for path in (young, old):
         path.write_bytes(b"x" * 1000)
     os.utime(old, (1, 1))
-    make_room(str(folder), 1_000, "host")
+    Room(str(folder), 1_000, "host").share()
     assert [path.name for path in folder.iterdir()] == ["other-1-1.jsonl"]
 
 
 def test_many_writers_share_the_budget(folder: Path) -> None:
     """The more living processes write, the less each of them may."""
     budget = 1 << 20
-    alone = make_room(str(folder), budget, "host")
+    alone = Room(str(folder), budget, "host").share()
     for number in range(64):
         (folder / f"other-{number}-1.jsonl").write_bytes(b"x" * 16_000)
-    assert make_room(str(folder), budget, "host") < alone
+    assert Room(str(folder), budget, "host").share() < alone
     assert alone == budget // 32
 
 
@@ -460,7 +695,7 @@ class _Text(str):
 def test_arguments_are_not_asked(folder: Path) -> None:
     """Neither size nor hash of the arguments calls a method of theirs, and hostile ones cost a number at most."""
     assert size_of((_Hostile(), _Text("x")), {"a": _Hostile()}) < 200
-    assert hash_of(_Hostile(), _Text("x")) is None
+    assert hash_of(_Hostile(), _Text("x"), b"") is None
     recorder = opened(folder)
     recorder.started("a.b", "id-1", queue=["x"], retries=_Hostile(), args=[_Hostile()], argsrepr=_Hostile())
     recorder.started("a.b", "id-2", retries=10**6000)
@@ -502,8 +737,8 @@ def test_any_names_make_json(task: str, task_id: str, queue: str | None) -> None
     kept: list[bytes] = []
 
     class Memory(Recorder):
-        def _is_ready(self) -> bool:
-            return True
+        def _is_ready(self, *, begins: bool = False) -> bool:
+            return begins
 
         def _adopt(self) -> None:
             self._running = {}

@@ -129,6 +129,22 @@ by_customer = {}
 def per_customer(n):
     by_customer.setdefault(n % 7, []).append("order %d" % n * 350)  # groups
 
+sessions = {}
+def log_in(n):
+    sessions.setdefault("sk_live_hunter2", {"hist": []})["hist"].append("visit %d" % n * 260)  # session
+mails = {"alice": {}, "bob@example.com": {}}
+def mail(n):
+    mails["alice"].setdefault("letters", []).append("mail %d" % n * 280)  # mail
+vault = {}
+def store(n):
+    vault.setdefault(10 ** 6000, []).append("coin %d" % n * 290)  # vault
+class Bag:
+    pass
+bag = Bag()
+bag.__dict__["alice@example.com"] = []
+def pack(n):
+    bag.__dict__["alice@example.com"].append("thing %d" % n * 240)  # attribute_data
+
 class Loud:
     def __getattribute__(self, name): raise SystemExit(3)
     def __len__(self): raise SystemExit(3)
@@ -148,7 +164,8 @@ def loud(n):
     list.append(louds, [made, "loud %d" % n * 300])  # loud
 
 every = [module_list, dict_cache, Invoice, ship, table, bounded, keep, pay, note, slot, log, square, collecting,
-         generate, feed, nested, weak, cycle, per_customer, loud]
+         generate, feed, nested, weak, cycle, per_customer,
+         log_in, mail, store, pack, loud]
 """
 
 PROGRAM = """
@@ -199,6 +216,10 @@ HELD = {
     "nested": ("leaks.CONFIG['deep']['cache']", "list", 300),
     "weak": ("leaks.meta.data", "dict", 300),
     "groups": ("leaks.by_customer", "dict", 7),
+    "session": ("leaks.sessions[...]['hist']", "list", 300),
+    "mail": ("leaks.mails[...]['letters']", "list", 300),
+    "vault": ("leaks.vault[...]", "list", 300),
+    "attribute_data": ("leaks.bag.?", "list", 300),
     "loud": ("leaks.louds", "leaks.LoudList", 300),
 }
 
@@ -236,6 +257,12 @@ def test_the_holder_has_its_name(found: dict[str, Any], mark: str) -> None:
     assert (first["name"], first["type"], first["len"]) == HELD[mark]
     assert first["share"] == 1.0
     assert first["chain"]
+
+
+def test_no_key_that_may_be_data_is_told(found: dict[str, Any]) -> None:
+    """Session tokens, e-mail addresses and large numbers under which a program keeps its objects are nowhere in the facts."""
+    told = json.dumps({key: value for key, value in found.items() if key != "by_mark"})
+    assert not any(data in told for data in ("hunter2", "alice", "bob@", "00000000000"))
 
 
 def test_the_chain_tells_the_way(found: dict[str, Any]) -> None:

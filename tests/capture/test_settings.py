@@ -24,6 +24,7 @@ SETTINGS = st.builds(
     at_exit=st.booleans(),
     keep=st.integers(1, 10**6),
     budget=st.integers(0, 10**17),
+    total=st.integers(0, 10**17),
     folder=st.just("") | st.just("/var/lib/leakhunt"),
     record=st.booleans(),
     record_budget=st.integers(0, 10**17),

@@ -8,50 +8,18 @@ import sys
 import textwrap
 import tracemalloc
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import subprocess_environment
 from oom_tools import RefusedError, memory_cgroup
+from snapshot_tools import BEGIN, END, SECONDS, run_program
 
-SECONDS = 60.0
 MIB = 1 << 20
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root may do this")
-
-# The program of each test: `take()` asks for a snapshot, `told()` is the answer, and what is in `out` is printed last.
-BEGIN = """
-import gc, json, os, signal, sys, threading, time, tracemalloc
-from leakhunt.capture.snapshots import headroom, orphan, snapshot
-from leakhunt.capture.folder import Folder
-
-state = Folder.open(sys.argv[1])
-snaps, box = state.sub("snapshots"), state.sub("agents", "1-2")
-out = {}
-tracemalloc.start(5)
-kept = [bytearray(100) for _ in range(1000)]
-taken = 0
-
-def take(facts=lambda deep: {"deep": deep}, keep=3, budget=1 << 30, **wishes):
-    global taken
-    taken += 1
-    request = snapshot.Request("asked", answer=(box, "answer-1.json"), **wishes)
-    return snapshot.capture(snaps, request, facts, number=taken, keep=keep, budget=budget)
-
-def told():
-    assert snapshot.wait(50)
-    return json.loads(box.read("answer-1.json"))
-
-def children():
-    return open(f"/proc/self/task/{os.getpid()}/children").read().split()
-
-def descriptors():
-    return sorted(os.listdir("/proc/self/fd"))
-"""
-END = """
-print(json.dumps(out))
-"""
 
 
 @pytest.fixture
@@ -63,22 +31,7 @@ def state(tmp_path: Path) -> str:
 @pytest.fixture
 def program(state: str) -> Callable[..., dict[str, Any]]:
     """Return a function that runs a program to its end and returns what it found out."""
-
-    def run(body: str, *options: str, before: tuple[str, ...] = ()) -> dict[str, Any]:
-        code = BEGIN + textwrap.dedent(body) + END
-        done = subprocess.run(
-            [*before, sys.executable, *options, "-c", code, state],
-            capture_output=True,
-            text=True,
-            check=False,
-            env=subprocess_environment(),
-            timeout=SECONDS,
-        )
-        assert (done.returncode, done.stderr) == (0, "")
-        found: dict[str, Any] = json.loads(done.stdout)
-        return found
-
-    return run
+    return partial(run_program, state)
 
 
 def test_a_fork_takes_it(program: Callable[..., dict[str, Any]]) -> None:
@@ -243,12 +196,13 @@ def test_ten_thousand_requests_in_a_row(program: Callable[..., dict[str, Any]]) 
         os.kill(first.pid, signal.SIGKILL)
         snapshot.wait(50)
         request = snapshot.Request("asked")
+        shelf = snapshot.Shelf(3, 1 << 30, 1 << 32)
         outcomes = [
-            snapshot.capture(snaps, request, lambda deep: {}, number=n, keep=3, budget=1 << 30) for n in range(10_000)
+            snapshot.capture(snaps, request, lambda deep: {}, number=n, shelf=shelf) for n in range(10_000)
         ]
         snapshot.wait(50)
         out["how"] = sorted({(each.how, each.busy) for each in outcomes})
-        out["files"] = len(os.listdir(snaps.path)) - sum(name.startswith(".part") for name in os.listdir(snaps.path))
+        out["files"] = len(snaps.names())
         out["children"] = children() if sys.platform == "linux" else []
     """)
     assert out["busy"] == 1000
@@ -324,6 +278,8 @@ def test_an_orphan_that_lies_about_is_the_last(program: Callable[..., dict[str, 
             for _ in range(3):
                 outcome = take()
                 found.append([told()["ok"], outcome.pid])
+                while orphan._state(outcome.pid)[0] not in ("", "Z"):
+                    signal.sigtimedwait((), 0.001)
             mine = children()
             with open(state.path + "/found", "w") as file:
                 json.dump([found, mine], file)
@@ -456,10 +412,23 @@ def test_a_snapshot_larger_than_its_budget_is_refused(program: Callable[..., dic
     out = program("""
         take(budget=500)
         out["told"] = told()
-        out["names"] = os.listdir(snaps.path)
+        out["names"] = [name for name in os.listdir(snaps.path) if not name.startswith(".busy")]
     """)
     assert (out["told"]["ok"], out["names"]) == (False, [])
     assert "500 B" in out["told"]["why"]
+
+
+def test_the_ring_does_not_go_by_the_clock(program: Callable[..., dict[str, Any]]) -> None:
+    """After the clock was set back the new snapshots stay, and the oldest by their numbers go."""
+    out = program("""
+        for _ in range(3):
+            take(); told()
+        for name in snaps.names():
+            os.utime(os.path.join(snaps.path, name), (time.time() + 3600,) * 2)
+        out["there"] = [take() and os.path.exists(told()["path"]) for _ in range(2)]
+        out["numbers"] = sorted(int(name.rpartition("-")[2][:-4]) for name in snaps.names())
+    """)
+    assert out == {"there": [True, True], "numbers": [3, 4, 5]}
 
 
 @pytest.fixture
@@ -493,7 +462,7 @@ def test_a_full_disk_loses_the_snapshot_only(
         headroom.disk = lambda folder: 1 << 30
         take(lambda deep: {{"text": "x" * {2 * MIB}}})
         out["told"] = told()
-        out["left"] = len(os.listdir(snaps.path))
+        out["left"] = len([name for name in os.listdir(snaps.path) if not name.startswith(".busy")])
     """)
     assert out["fits"] == ["fork", True]
     assert out["refused"][0].endswith("the disk is full but for a reserve")

@@ -12,9 +12,7 @@ import sys
 def _load(package):
     """Load the agent, from where this file is."""
     if sys.version_info < (3, 9):
-        if not os.environ.get("LEAKHUNT_SAID"):
-            os.environ["LEAKHUNT_SAID"] = "python"
-            sys.stderr.write("leakhunt: Python 3.9 or later is needed: nothing is watched\n")
+        _say("Python 3.9 or later is needed: nothing is watched")
         return
     import importlib.util
 
@@ -31,6 +29,13 @@ def _load(package):
 
     sys.meta_path.insert(0, Finder)
     importlib.import_module("leakhunt.capture.boot").boot()
+
+
+def _say(text):
+    """Write a line, in the first Python process of a tree: what it starts may be anything, and often."""
+    here = str(os.getpid())
+    if os.environ.setdefault("LEAKHUNT_RUN", here) == here and sys.stderr is not None:
+        sys.stderr.write("leakhunt: " + text + "\n")
 
 
 def _chain(here):
@@ -53,5 +58,5 @@ if __name__ == "sitecustomize":
     try:
         _load(os.path.dirname(os.path.dirname(_here)))
     except Exception as _error:  # whatever is wrong with leakhunt, the program is to run
-        sys.stderr.write("leakhunt: nothing is watched: %r\n" % (_error,))
+        _say("nothing is watched: %r" % (_error,))
     _chain(_here)

@@ -10,8 +10,10 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
 from leakhunt.capture import procfs
+from leakhunt.capture.facts.redaction import redact_text
 
 _MOST_FILES = 50
+_LONGEST_PATH = 500
 _MOST_PEERS = 200
 _MOST_THREADS = 1000
 _TABLE = 8 << 20  # a line of the kernel's tables of connections has some 150 bytes
@@ -23,7 +25,7 @@ class Handles(NamedTuple):
 
     Attributes:
         files: number of file descriptors; None where it cannot be told.
-        open_files: paths of files on a disk, at most 50.
+        open_files: paths of files on a disk, at most 50, without what looks like a secret.
         connections: connections by peer: ``10.0.3.7:6379``, ``unix`` for any local one.
     """
 
@@ -38,7 +40,11 @@ def handles(pid: int) -> Handles:
     numbers = procfs.names(folder)
     targets = [procfs.link(f"{folder}/{number}") for number in numbers]
     paths = sorted(
-        {path[:500] for path in targets if path.startswith("/") and not path.startswith(_NO_FILES)}
+        {
+            redact_text(path[:_LONGEST_PATH])
+            for path in targets
+            if path.startswith("/") and not path.startswith(_NO_FILES)
+        }
     )
     inodes = [target[len("socket:[") : -1] for target in targets if target.startswith("socket:[")]
     peers = _peers(pid) if inodes else {}
@@ -72,11 +78,14 @@ def thread_names(pid: int, objects: Iterable[object] = ()) -> list[str]:
             dict.get(values, key) if type(values) is dict else None for key in ("_name", "_native_id")
         )
         if type(name) is str and (str(number) in alive or not alive):
-            known[str(number)] = name[:100]
+            known[str(number)] = redact_text(name[:100])
     main = str(pid)
     if main in alive:
         known.setdefault(main, "MainThread")
-    others = (procfs.read(f"/proc/{pid}/task/{number}/comm", 100).strip() for number in alive - known.keys())
+    others = (
+        redact_text(procfs.read(f"/proc/{pid}/task/{number}/comm", 100).strip())
+        for number in alive - known.keys()
+    )
     return sorted([*known.values(), *others])[:_MOST_THREADS]
 
 

@@ -8,7 +8,7 @@ import threading
 import types
 from typing import Any, NamedTuple
 
-from leakhunt.capture.facts import peek, roots
+from leakhunt.capture.facts import keys, peek, roots
 from leakhunt.capture.facts.peek import Thing
 
 _LRU = type(functools.lru_cache(lambda: None))
@@ -126,8 +126,8 @@ def _through(name: str, owner: Thing, parent: Thing, child: Thing) -> tuple[str,
         # A thread's attributes are two dicts below their owner.
         return (name, owner) if type(child) is dict and peek.is_a(owner, threading.local) else (name, None)
     if type(owner) is types.FunctionType and parent is owner.__kwdefaults__:
-        return f"default argument {key[:_SHORT]} of {name}", None
-    return f"{name}.{key[:_SHORT]}", None
+        return f"default argument {keys.shown_name(key)} of {name}", None
+    return f"{name}.{keys.shown_name(key)}", None
 
 
 def _item(parent: Thing, child: Thing) -> str:
@@ -136,22 +136,22 @@ def _item(parent: Thing, child: Thing) -> str:
     length = _ITEMS[base](parent)
     if length <= _SHORT and base in {id(list), id(tuple)}:
         items = list.__iter__(parent) if base == id(list) else tuple.__iter__(parent)
-        return next((f"[{at}]" for at, held in enumerate(items) if held is child), "[...]")
+        return next((f"[{at}]" for at, held in enumerate(items) if held is child), keys.UNTOLD)
     if peek.is_a(parent, dict):
         attribute = _attribute(parent, child) if type(parent) is not dict else None
         key = peek.key_of(parent, child, most=_SHORT)
-        if type(key) is int or (type(key) is str and len(key) <= _SHORT):
-            return f"[{key!r}]"
+        if type(key) is int or type(key) is str:
+            return keys.shown_key(key, list(dict.keys(parent)))
         if attribute:
             return f".{attribute}"
-    return "[...]"
+    return keys.UNTOLD
 
 
 def _attribute(parent: Thing, child: Thing) -> str | None:
     """Return the instance's attribute that has a value."""
     values = peek.namespace(parent)
     key = peek.key_of(values, child) if values is not None else None
-    return key[:_SHORT] if type(key) is str else peek.slot_of(parent, child)
+    return keys.shown_name(key) if type(key) is str else peek.slot_of(parent, child)
 
 
 def _local(name: str, parent: Thing, child: Thing) -> str:

@@ -1,4 +1,4 @@
-"""Secrets taken out of a command line; rather a word too many than a password in a file."""
+"""Secrets taken out of a command line and other texts; rather a word too many than a password in a file."""
 
 from __future__ import annotations
 
@@ -52,6 +52,7 @@ _TOKEN = re.compile(
     r"|xox[a-z]-[A-Za-z0-9\-]{10,255}|[sprk]k[_\-][\w\-]{16,255}|eyJ[\w\-]{8,2000}(?:\.[\w\-]{0,2000}){0,2}"
     r"|AIza[\w\-]{30,40}|pypi-[\w\-]{20,255}|hvs\.[\w\-]{20,255})"
 )
+_MAIL = re.compile(r"(?<![\w.+%\-])[\w.+%\-]{1,64}@[A-Za-z0-9\-]{1,63}(?:\.[A-Za-z0-9\-]{1,63}){1,8}")
 _MIXED = re.compile(r"[A-Za-z0-9+_=\-]{32,}")
 _HEX = re.compile(r"[0-9a-fA-F]{32,}")
 
@@ -72,6 +73,15 @@ def redact(command: Sequence[str]) -> list[str]:
     if len(command) > _MOST_WORDS:
         words.append("...")
     return words
+
+
+def redact_text(text: str) -> str:
+    """Return a text, such as a path, without what looks like a key, a password in an address or somebody's e-mail address.
+
+    Args:
+        text: at most 1,000 characters of it are returned.
+    """
+    return _MAIL.sub(HIDDEN, _one(text))
 
 
 def is_secret(name: str) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from leakhunt.capture.facts import peek
+from leakhunt.capture.facts.keys import shown_name
 from leakhunt.capture.facts.peek import Thing
 
 _HAMT = frozenset({"hamt_bitmap_node", "hamt_collision_node", "hamt_array_node"})
@@ -104,7 +105,7 @@ def local_values(frame: types.FrameType) -> list[tuple[str, object]]:
 def _key(values: Thing, child: object, default: str = "?") -> str:
     """Return the text under which a namespace holds a child; with no child, the text that it holds itself."""
     found = peek.key_of(values, child) if child is not None else dict.get(values, default)
-    return found[:100] if type(found) is str else "?"
+    return shown_name(found)
 
 
 def _variable(node: Thing, child: object) -> str | None:

@@ -17,19 +17,21 @@ def size_of(args: object, kwargs: object) -> int:
     return _size(args, _DEPTH) + _size(kwargs, _DEPTH)
 
 
-def hash_of(argsrepr: object, kwargsrepr: object) -> str | None:
+def hash_of(argsrepr: object, kwargsrepr: object, key: bytes) -> str | None:
     """Return a short hash of the arguments as the client printed them into the message; equal ones have equal hashes.
 
-    A client cuts long ones, so that equal hashes are no proof of equal arguments.
+    A client cuts long ones, so that equal hashes are no proof of equal arguments. Without the key nobody can try out which
+    arguments have a hash.
 
     Args:
         argsrepr: the message's header of this name.
         kwargsrepr: likewise; None where the message has neither.
+        key: the salt of the records, at most 64 bytes.
     """
     if type(argsrepr) is not str or type(kwargsrepr) is not str:
         return None
     text = f"{argsrepr[:_MOST_HASHED]}\0{kwargsrepr[:_MOST_HASHED]}"
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8, key=key).hexdigest()
 
 
 def _size(value: object, depth: int) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from leakhunt.capture.record.numbered import OpenFile, close_file, open_file
-from leakhunt.capture.record.room import ROTATED, SUFFIX, make_room
+from leakhunt.capture.record.room import ROTATED, SUFFIX, Room
 
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT
 _RETRY_S = 5.0
@@ -37,7 +37,7 @@ class Journal:
         self, folder: str, host: str, stem: str, *, budget: int, opening: Callable[[bool], bytes]
     ) -> None:
         self.lost = 0
-        self._folder, self._host, self._budget = folder, host, budget
+        self._room = Room(folder, budget, host)
         self._path = os.path.join(folder, stem + SUFFIX)
         self._rotated = os.path.join(folder, stem + ROTATED)
         self._opening = opening
@@ -72,7 +72,7 @@ class Journal:
         """
         self._retry_at = time.monotonic() + _RETRY_S
         self.close()
-        self._limit = make_room(self._folder, self._budget, self._host)
+        self._limit = self._room.share()
         self._file = open_file(self._path, _FLAGS)
         self._size = 0 if self._file is None else os.fstat(self._file.fd).st_size
         self._torn = self._again = self._size > 0  # who knows how its last line ends
@@ -82,6 +82,13 @@ class Journal:
         """Close the file; :meth:`open` goes on with it."""
         close_file(self._file)
         self._file = None
+
+    def remove(self) -> None:
+        """Close the file, and remove it where it is still ours."""
+        if self.is_ready():
+            with suppress(OSError):
+                os.unlink(self._path)
+        self.close()
 
     def append(self, line: bytes) -> None:
         """Write a line, which ends with a newline; to be called when the journal is ready.
@@ -110,7 +117,7 @@ class Journal:
         self._unreviewed += done
         if self._unreviewed > self._limit // _REVIEWS:
             self._unreviewed = 0
-            self._limit = make_room(self._folder, self._budget, self._host)
+            self._limit = self._room.share()
 
     def _write_after(self, fd: int, line: bytes) -> int:
         """Write a line after what has to stand before it, and return how much of all was written."""

@@ -11,24 +11,28 @@ unknown is null)::
     exit     t code rss
     lost     t lines (that could not be written before, because the disk was full for instance)
 
-Files are named ``<host>-<pid>-<start>.jsonl``; ``.1`` is the one before. A process that forked writes its own.
+Files are named ``<host>-<pid>-<start>.jsonl``; ``.1`` is the one before. A process that was forked writes its own. Workers
+and their children write at once; any other process, such as those that tasks start, only when it runs a task. Who leaves
+as it should and ran none, and is no worker's main process, leaves no file.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 
 from leakhunt.capture.folder import Folder
 from leakhunt.capture.record.arguments import hash_of, size_of
+from leakhunt.capture.record.fields import nothing, number, quoted, settings, text
 from leakhunt.capture.record.high_water import HighWater
 from leakhunt.capture.record.journal import Journal
 from leakhunt.capture.record.process_line import describe_process
 from leakhunt.capture.record.room import safe_host
+from leakhunt.capture.record.salt import salt_of
 from leakhunt.capture.record.traced import Traced
 from leakhunt.errors import LeakhuntError
 
@@ -45,10 +49,9 @@ _OURS = (
     RuntimeError,
 )
 _OF_ALL = frozenset({"pool", "node", "python", "celery", "container", "pod", "limit", "shared"})
-_PLAIN = re.compile(r"[A-Za-z0-9_.:@-]{1,200}").fullmatch
-_LONGEST = 200
+_MAIN = "main"  # others' records are read by what its says
+_AT_ONCE = frozenset({_MAIN, "child"})
 _MOST_KNOWN = 1_000
-_MOST_RETRIES = 1 << 31
 
 
 class _Forks:
@@ -75,6 +78,8 @@ class Recorder:
         self._memory = HighWater(reset=reset_peak and not self._shared)
         self._traced = None if self._shared else Traced()
         self._known: dict[tuple[object, ...], str] = {}
+        self._salt = b""
+        self._waits = False  # for a first task, before there is a file
         self._adopt()
 
     @classmethod
@@ -104,8 +109,8 @@ class Recorder:
 
     @property
     def is_writing(self) -> bool:
-        """Whether there is a file to write to."""
-        return self._journal.is_ready()
+        """Whether there is a file to write to, or none is wanted before there is a task."""
+        return self._waits or self._journal.is_ready()
 
     # --- events ---------------------------------------------------------------------------------------------------
 
@@ -140,17 +145,18 @@ class Recorder:
             kwargsrepr: likewise.
         """
         try:
-            if not self._is_ready():
+            if not self._is_ready(begins=True):
                 return
             key = (task, queue, acks_late, reject_lost, retries, redelivered)
-            fixed = self._known.get(key) or self._fix(key, _settings(key))
-            hashed = hash_of(argsrepr, kwargsrepr)
+            fixed = self._known.get(key) or self._fix(key, settings(key))
+            hashed = hash_of(argsrepr, kwargsrepr, self._salt)
             rss = self._memory.rss()
             traced = self._traced.begin() if self._traced is not None else ""
             line = (
-                f'{{"e":"start","t":{time.time():.6f},"id":{_text(task_id)},{fixed}'
-                f'"args_size":{size_of(args, kwargs)},"args_hash":{_quoted(hashed)},"rss":{_number(rss)}{traced}}}\n'
+                f'{{"e":"start","t":{time.time():.6f},"id":{text(task_id)},{fixed}'
+                f'"args_size":{size_of(args, kwargs)},"args_hash":{quoted(hashed)},"rss":{number(rss)}{traced}}}\n'
             ).encode("ascii")
+            self._ran = True
             self._journal.append(line)
             if len(self._running) >= _MOST_KNOWN:
                 self._running.pop(next(iter(self._running)))
@@ -167,14 +173,14 @@ class Recorder:
             if not self._is_ready():
                 return
             key = (task, state)
-            fixed = self._known.get(key) or self._fix(key, f'"task":{_text(task)},"state":{_text(state)},')
+            fixed = self._known.get(key) or self._fix(key, f'"task":{text(task)},"state":{text(state)},')
             rss = self._memory.rss()
             peak = None if self._shared else self._memory.end(task_id, rss)
             traced = self._traced.end() if self._traced is not None else ""
             self._journal.append(
                 (
-                    f'{{"e":"end","t":{time.time():.6f},"id":{_text(task_id)},{fixed}'
-                    f'"rss":{_number(rss)},"peak":{_number(peak)}{traced}}}\n'
+                    f'{{"e":"end","t":{time.time():.6f},"id":{text(task_id)},{fixed}'
+                    f'"rss":{number(rss)},"peak":{number(peak)}{traced}}}\n'
                 ).encode("ascii")
             )
         except _OURS:
@@ -182,11 +188,14 @@ class Recorder:
 
     def recycled(self, why: str) -> None:
         """Write that the pool replaces this process, and why."""
-        self._event("recycle", "why", _text(why))
+        self._event("recycle", "why", text(why))
 
     def exited(self, code: int | None) -> None:
-        """Write that this process leaves, with its exit code."""
-        self._event("exit", "code", _number(code if type(code) is int else None))
+        """Write that this process leaves, with its exit code; where there is nothing else to tell, remove its file."""
+        if self._ran or code or self._journal.lost or self._described.get("role") == _MAIN or self._is_new():
+            self._event("exit", "code", number(code if type(code) is int else None))
+        else:
+            self._journal.remove()
 
     def close(self) -> None:
         """Let go of the files; a later event opens them again."""
@@ -198,7 +207,7 @@ class Recorder:
             if not self._is_ready():
                 return
             self._journal.append(
-                f'{{"e":"{kind}","t":{time.time():.6f},"{key}":{value},"rss":{_number(self._memory.rss())}}}\n'.encode(
+                f'{{"e":"{kind}","t":{time.time():.6f},"{key}":{value},"rss":{number(self._memory.rss())}}}\n'.encode(
                     "ascii"
                 )
             )
@@ -212,15 +221,30 @@ class Recorder:
         self._known[key] = fixed
         return fixed
 
-    def _is_ready(self) -> bool:
-        """Tell whether there is a file to write to, after seeing to it; after a fork, become the child's recorder."""
-        if self._generation != _Forks.count:
+    def _is_new(self) -> bool:
+        """Tell whether this process was forked from the one that the recorder knows."""
+        return self._generation != _Forks.count
+
+    def _is_ready(self, *, begins: bool = False) -> bool:
+        """Tell whether there is a file to write to, after seeing to it; after a fork, become the child's recorder.
+
+        Args:
+            begins: whether a task does, for which a file is begun where there is none.
+        """
+        if self._is_new():
             self._head = {key: value for key, value in self._head.items() if key in _OF_ALL}
             self._head.update(role="forked", forked_from=self._pid)
             self.close()
             self._memory = HighWater(reset=self._memory.may_reset)
             self._traced = None if self._shared else Traced()
             self._adopt()
+        if self._waits:
+            if not begins:
+                return False
+            with self._waking:
+                if self._waits:
+                    self._open()
+                    self._waits = False
         elif self._journal.is_ready():
             return True
         elif self._journal.is_due():
@@ -235,14 +259,19 @@ class Recorder:
         self._generation = _Forks.count
         self._pid = os.getpid()
         self._running: dict[object, bytes] = {}
+        self._ran = False
         self._described = {**describe_process(), **self._head}
         host = safe_host(str(self._described["host"]))
         stem = f"{host}-{self._described['pid']}-{self._described['start']}"
         self._journal = Journal(self._folder, host, stem, budget=self._budget, opening=self._opening)
-        self._open()
+        self._waking = threading.RLock()
+        self._waits = self._described.get("role") not in _AT_ONCE
+        if not self._waits:
+            self._open()
 
     def _open(self) -> None:
         """Open the record first: it has the lowest number then, and who takes that is noticed."""
+        self._salt = self._salt or salt_of(self._folder)
         self._memory.close()
         with suppress(OSError):
             self._journal.open()
@@ -254,39 +283,5 @@ class Recorder:
         line = {"e": "process", "v": VERSION, "t": round(time.time(), 6), **self._described}
         if again:
             line["again"] = True
-        text = json.dumps(line, default=_nothing, separators=(",", ":")).encode("ascii") + b"\n"
-        return text + b"".join(list(self._running.values()))
-
-
-def _settings(key: tuple[object, ...]) -> str:
-    """Return the part of a line that begins a task which is the same for most of its executions."""
-    task, queue, acks_late, reject_lost, retries, redelivered = key
-    return (
-        f'"task":{_text(task)},"queue":{_text(queue)},"acks_late":{_truth(acks_late)},'
-        f'"reject_lost":{_truth(reject_lost)},'
-        f'"retries":{retries if type(retries) is int and 0 <= retries <= _MOST_RETRIES else 0},'
-        f'"redelivered":{_truth(redelivered)},'
-    )
-
-
-def _truth(value: object) -> str:
-    return "true" if value is True else "false"
-
-
-def _text(value: object) -> str:
-    """Return a text as JSON, cut where it is very long; anything else is null."""
-    if type(value) is not str:
-        return "null"
-    return f'"{value}"' if _PLAIN(value) else json.dumps(value[:_LONGEST])
-
-
-def _quoted(value: str | None) -> str:
-    return "null" if value is None else f'"{value}"'
-
-
-def _number(value: int | None) -> str:
-    return "null" if value is None else str(value)
-
-
-def _nothing(_value: object) -> None:
-    """Stand in for what is no plain data: asking it could run anything."""
+        first = json.dumps(line, default=nothing, separators=(",", ":")).encode("ascii") + b"\n"
+        return first + b"".join(list(self._running.values()))

@@ -25,8 +25,9 @@ _AT_LEAST = 16 << 20
 # The worker goes on meanwhile, and each page that it or the child writes to is there twice from then on.
 _SHARE_OF_ANONYMOUS = 8
 
-_DISK_RESERVE = 64 << 20
+# What stays free on the disk: a share of it, but no more than so much.
 _DISK_SHARE = 20
+_DISK_RESERVE = 5 << 30
 _SMALLEST_FILE = 1 << 20
 
 _UNLIMITED = 1 << 60  # version 1 writes a page less than 2**63 where nothing is limited

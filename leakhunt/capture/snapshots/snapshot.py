@@ -19,19 +19,27 @@ import time
 
 from leakhunt.capture.aside import is_aside
 from leakhunt.capture.folder import Folder
-from leakhunt.capture.snapshots import headroom, orphan, taking
+from leakhunt.capture.snapshots import forking, headroom, orphan, taking
 from leakhunt.capture.snapshots.request import FORK, Facts, Outcome, Request
+from leakhunt.capture.snapshots.shelf import Owner, Shelf
+from leakhunt.capture.snapshots.slots import BusyError, take_slot
 from leakhunt.capture.undisturbed import is_ours
 from leakhunt.errors import LeakhuntError
 from leakhunt.units import format_size
 
-__all__ = ["Facts", "Outcome", "Request", "capture", "is_writing", "wait"]
+__all__ = ["Facts", "Outcome", "Request", "Shelf", "capture", "is_writing", "wait"]
 
 _BUSY = Outcome(
     refused="a snapshot of this process is being written already",
     hint="ask again when it is there",
     busy=True,
 )
+_WARY = Outcome(
+    refused="the last one was stuck in a fork hook of the program: none is taken unasked for a while",
+    hint="leakhunt snap takes one all the same",
+)
+_WARY_S = 600.0
+_ASKED = frozenset({"asked", "api"})
 _FORCE = "--force takes it all the same; the kernel may then kill the process"
 _OBJECTS = "counts of objects, garbage, who holds what"
 # Tried: a finalizer that waits, run by a collection of garbage, switches to the program's greenlets.
@@ -45,6 +53,7 @@ class _State:
         self.pid = os.getpid()
         self.lock = _thread.allocate_lock()
         self.child: orphan.Orphan | None = None
+        self.wary_until = 0.0  # by time.monotonic: a child was stuck in a fork hook, and the worker waited
 
     def is_busy(self) -> bool:
         """Tell whether a child is at work."""
@@ -56,9 +65,7 @@ class _State:
 _states = [_State()]
 
 
-def capture(
-    folder: Folder, request: Request, facts: Facts, *, number: int, keep: int, budget: int
-) -> Outcome:
+def capture(folder: Folder, request: Request, facts: Facts, *, number: int, shelf: Shelf) -> Outcome:
     """Take a snapshot, as harmlessly as it can be done here.
 
     Not to be called by the handler of a signal, which may have interrupted the holder of a lock that ``os.fork`` waits
@@ -70,13 +77,13 @@ def capture(
         request: what is asked for.
         facts: gives the metadata, deep or not; called in the child where there is one.
         number: how many snapshots of this process there were, this one included.
-        keep: how many of them may stay in the folder.
-        budget: how many bytes they may have together.
+        shelf: what may stay in the folder.
     """
     begun = time.perf_counter()
     try:
-        now = time.time()
-        outcome = _capture(taking.Plan(folder, request, facts, number, keep, budget, os.getpid(), now, begun))
+        outcome = _capture(
+            taking.Plan(folder, request, facts, number, shelf, Owner.here(), time.time(), begun)
+        )
     except Exception as error:
         if not is_ours(error.__traceback__):
             raise
@@ -91,6 +98,12 @@ def capture(
 def is_writing() -> bool:
     """Tell whether a child of this process is writing a snapshot."""
     return _state().is_busy()
+
+
+def is_ours_to_reap() -> bool:
+    """Tell whether the child that writes is this process's to reap, since nobody else would."""
+    child = _state().child
+    return child is not None and child.ours and child.lives()
 
 
 def wait(seconds: float) -> bool:
@@ -116,21 +129,39 @@ def _capture(plan: taking.Plan) -> Outcome:
     try:
         if state.is_busy():
             return _BUSY
-        plan = _affordable(plan)._replace(limit=min(plan.budget, _disk(plan.folder)))
-        if plan.deep and _has_greenlets() and not plan.request.force:
-            plan = plan._replace(deep=False, left_out=(*plan.left_out, f"{_OBJECTS}: {_GREENLETS}"))
-        why = _no_fork()
-        if not why:
-            try:
-                state.child = _fork(plan)
-            except (OSError, RuntimeError) as error:
-                why = f"the system refuses another process: {error}"
-            else:
-                pause = state.child.page.pause or 0.0
-                return Outcome(plan.path, FORK, state.child.pid, pause=pause, left_out=plan.left_out)
-        return taking.in_process(_without_objects(plan, why))
+        asked = plan.request.reason in _ASKED
+        if state.wary_until > time.monotonic() and not asked:
+            return _WARY
+        slot = take_slot(plan.folder, asked=asked)
+        try:
+            return _capture_in_turn(state, plan._replace(slot=slot))
+        finally:
+            forking.drop(slot)
+    except BusyError as error:
+        return Outcome(refused=error.message, hint=error.hint, busy=True)
     finally:
         state.lock.release()
+
+
+def _capture_in_turn(state: _State, plan: taking.Plan) -> Outcome:
+    """Take a snapshot while no other one of this process, and few of others, is being written."""
+    budget = min(plan.shelf.budget, plan.shelf.total)
+    plan = _affordable(plan)._replace(limit=min(budget, _disk(plan.folder)))
+    if plan.deep and _has_greenlets() and not plan.request.force:
+        plan = plan._replace(deep=False, left_out=(*plan.left_out, f"{_OBJECTS}: {_GREENLETS}"))
+    why = _no_fork()
+    if not why:
+        try:
+            state.child = _fork(plan)
+        except orphan.StuckError:
+            state.wary_until = time.monotonic() + _WARY_S
+            raise
+        except (OSError, RuntimeError) as error:
+            why = f"the system refuses another process: {error}"
+        else:
+            pause = state.child.page.pause or 0.0
+            return Outcome(plan.path, FORK, state.child.pid, pause=pause, left_out=plan.left_out)
+    return taking.in_process(_without_objects(plan, why))
 
 
 def _fork(plan: taking.Plan) -> orphan.Orphan:

@@ -14,15 +14,16 @@ from typing import NamedTuple
 
 from leakhunt.capture import procfs
 from leakhunt.capture.folder import Folder
-from leakhunt.capture.record.room import safe_host
-from leakhunt.capture.snapshots import traces
+from leakhunt.capture.record.numbered import OpenFile
+from leakhunt.capture.snapshots import shelf, traces
 from leakhunt.capture.snapshots.page import Page
 from leakhunt.capture.snapshots.request import FORK, IN_PROCESS, Facts, Outcome, Request
+from leakhunt.capture.snapshots.slots import leave_slot
 from leakhunt.errors import LeakhuntError
 
 _HINTS = {
-    errno.ENOSPC: "make room there, lower --keep and --budget, or choose another folder with LEAKHUNT_DIR",
-    errno.EDQUOT: "make room there, lower --keep and --budget, or choose another folder with LEAKHUNT_DIR",
+    errno.ENOSPC: "make room there, lower --keep, --budget and --total, or choose another folder with LEAKHUNT_DIR",
+    errno.EDQUOT: "make room there, lower --keep, --budget and --total, or choose another folder with LEAKHUNT_DIR",
     errno.EROFS: "choose a folder that can be written to with LEAKHUNT_DIR",
     errno.EACCES: "choose a folder that can be written to with LEAKHUNT_DIR",
 }
@@ -36,9 +37,8 @@ class Plan(NamedTuple):
         request: what is asked for.
         facts: gives the metadata.
         number: the snapshot's, in this process.
-        keep: how many of this process's files may stay.
-        budget: how many bytes they may have together.
-        process: the process that is looked at, which is not the one that writes.
+        shelf: what may stay in the folder.
+        owner: the process that is looked at, which is not the one that writes.
         when: seconds since the epoch.
         begun: the same by ``time.perf_counter``.
         limit: how many bytes it may have.
@@ -46,15 +46,15 @@ class Plan(NamedTuple):
         plain: whether the traces are written as tracemalloc does, which takes more room on disk and less in memory.
         deep: whether all objects are looked at.
         left_out: what is not looked at, and why.
+        slot: the place among those who write into the folder.
     """
 
     folder: Folder
     request: Request
     facts: Facts
     number: int
-    keep: int
-    budget: int
-    process: int
+    shelf: shelf.Shelf
+    owner: shelf.Owner
     when: float
     begun: float
     limit: int = 0
@@ -62,17 +62,12 @@ class Plan(NamedTuple):
     plain: bool = False
     deep: bool = False
     left_out: tuple[str, ...] = ()
-
-    @property
-    def prefix(self) -> str:
-        """With which the names of this process's files begin."""
-        return f"{safe_host(os.uname().nodename)}-{self.process}-"
+    slot: OpenFile | None = None
 
     @property
     def name(self) -> str:
         """The file's name."""
-        stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(self.when))
-        return f"{self.prefix}{stamp}-{self.number}.bin"
+        return shelf.name_of(self.owner, self.when, self.number)
 
     @property
     def path(self) -> str:
@@ -94,6 +89,8 @@ def in_child(plan: Plan, page: Page) -> None:
         message = no(failed(error, plan.folder.path))
     if message["ok"]:
         message["pause"] = page.pause
+    if plan.slot is not None:
+        leave_slot(plan.slot)  # whoever reads the answer may ask for the next one at once
     reply(plan.request, message)
     del held  # the lock goes with the process
 
@@ -154,7 +151,7 @@ def _take(plan: Plan, how: str) -> dict[str, object]:
         write = traces.write if how == FORK and not plan.plain else traces.write_plainly
         written = write(file, metadata, plan.limit)
     with suppress(OSError, LeakhuntError):  # the snapshot is there
-        plan.folder.prune(plan.prefix, plan.keep, plan.budget)
+        shelf.clear(plan.folder, plan.name, plan.shelf)
     return {
         "state": "done",
         "ok": True,
