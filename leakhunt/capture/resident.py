@@ -228,7 +228,12 @@ class Agent:
         return "".join(taken)
 
     def _take(self, reason: str) -> str:
-        return self._station.taker.take(reason).path if self._wake() and self._station.taker else ""
+        if not self._wake() or self._station.taker is None:
+            return ""
+        outcome = self._station.taker.take(reason)
+        if outcome.busy and self._triggers is not None:
+            self._triggers.missed(reason)
+        return outcome.path
 
     def _serve(self) -> None:
         """Do what is asked."""

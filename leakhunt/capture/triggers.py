@@ -34,7 +34,7 @@ class Triggers:
         self._level = level_of(settings.at_rss, limit)
         self._executions = 0
         self._last = now
-        self._base = rss
+        self._base = self._before = rss
         self._armed = True
         self.watches_memory = bool(self._level or self._step)
         self.watches_time = self.watches_memory or bool(self._interval)
@@ -57,7 +57,7 @@ class Triggers:
             if self._base is None:
                 self._base = rss
             elif rss - self._base >= self._step:
-                self._base = rss
+                self._before, self._base = self._base, rss
                 due = "growth"
         if self._level:
             if self._armed and rss >= self._level:
@@ -66,6 +66,13 @@ class Triggers:
             elif rss < self._level * _REARM:
                 self._armed = True
         return due
+
+    def missed(self, reason: str) -> None:
+        """Have what was due be due again, as another snapshot was being written then; memory may not wait for long."""
+        if reason == "rss":
+            self._armed = True
+        elif reason == "growth":
+            self._base = self._before
 
 
 def level_of(level: Level | None, limit: int | None) -> int:

@@ -30,7 +30,12 @@ def _unasked(function: Any) -> Any:  # noqa: ANN401 - a decorator as click has t
             help="Take a snapshot when a process has so much memory: 80% of its control group's limit, or 1.5GiB.",
         ),
         click.option("--each-growth", type=Size(), help="Take a snapshot each time its memory grew by this."),
-        click.option("--at-exit", is_flag=True, default=None, help="Take a snapshot when a process ends."),
+        click.option(
+            "--at-exit",
+            is_flag=True,
+            default=None,
+            help="Take a light snapshot when a process ends; one that nothing outlives waits up to 5s for it.",
+        ),
         click.option(
             "--keep",
             type=click.IntRange(min=1),
@@ -91,8 +96,8 @@ Examples:
 def run(command: tuple[str, ...], **chosen: Any) -> None:  # noqa: ANN401 - the options above
     """Start a Python program with leakhunt's agent in it, which takes snapshots when it is asked to.
 
-    The program and every Python process that it starts get an agent; nothing in it has to be changed. For Celery each
-    pool child has its own. Without options the agent waits, and the flight recorder writes which task runs when.
+    Nothing in the program has to be changed. For Celery each pool child has its own agent, and so has what else the
+    program forks; Python processes that it starts anew answer, and do nothing unasked. Without options the agent waits, and the flight recorder writes which task runs when.
     Options can be set as variables too, such as LEAKHUNT_AT_RSS=80%, where the program's image or unit is made.
     """
     given = {name: value for name, value in chosen.items() if value is not None}

@@ -61,6 +61,18 @@ def test_growth_is_measured_from_the_last_snapshot() -> None:
     ]
 
 
+def test_what_was_missed_for_another_snapshot_is_due_again() -> None:
+    """Where a snapshot was refused because another was being written, its level or step of memory still counts."""
+    watch = triggers(Settings(at_rss=Level(size=20 * MIB)))
+    assert (watch.at(1.0, 25 * MIB), watch.at(2.0, 25 * MIB)) == ("rss", None)
+    watch.missed("rss")
+    assert watch.at(3.0, 25 * MIB) == "rss"
+    watch = triggers(Settings(each_growth=10 * MIB))
+    assert (watch.at(1.0, 21 * MIB), watch.at(2.0, 22 * MIB)) == ("growth", None)
+    watch.missed("growth")
+    assert watch.at(3.0, 22 * MIB) == "growth"
+
+
 def test_rss_that_is_unknown_gives_no_snapshot() -> None:
     """Where there is no /proc, memory triggers stay silent."""
     watch = triggers(Settings(at_rss=Level(size=1), each_growth=1), rss=None)
