@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Sequence
 from dataclasses import fields
 from itertools import chain
@@ -25,6 +26,8 @@ from leakhunt.model.snapshot import Columns, Frame, Skipped, Snapshot
 from leakhunt.model.statistics import DiffResult, Settings, SnapshotInfo, Statistic, StatisticDiff, TopResult
 from leakhunt.readers.dump import read_dump
 from leakhunt.readers.source import SourceTree
+
+_SHARED = frozenset({"", "/", "/home", "/opt", "/root", "/srv", "/tmp", "/usr", "/usr/local", "/var"})  # noqa: S108 - not to be read
 
 
 def load(path: str | os.PathLike[str], *, allow_partial: bool = False) -> Snapshot:
@@ -134,6 +137,17 @@ def top(
     )
 
 
+def _is_of_one_project(root: str) -> bool:
+    """Tell whether a folder that all files of a snapshot are below is here, and more likely a project than a disk."""
+    if root in _SHARED or root == os.path.expanduser("~"):
+        return False
+    try:
+        mode = os.stat(root).st_mode
+    except OSError:
+        return False
+    return stat.S_ISDIR(mode) and not mode & stat.S_IWOTH
+
+
 class _Work:
     """What both questions do: map paths, open the source tree, gather and rank."""
 
@@ -184,7 +198,7 @@ class _Work:
 
     def _default_roots(self) -> tuple[str, ...]:
         """Return the current folder and, where this is the worker's machine, that of the application's files."""
-        return (".", self.root) if self.root not in ("", "/") and os.path.isdir(self.root) else (".",)
+        return (".", self.root) if _is_of_one_project(self.root) else (".",)
 
     def rank(self, sort: str, sorts: Sequence[str], limit: int) -> Ranking:
         if sort not in sorts:

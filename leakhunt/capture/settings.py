@@ -12,6 +12,7 @@ from leakhunt.units import parse_duration, parse_size
 PREFIX = "LEAKHUNT_"
 _ON = frozenset({"1", "true", "yes", "on"})
 _OFF = frozenset({"0", "false", "no", "off"})
+_LEAST = 1 << 20  # bytes; a level below is a forgotten unit
 _MOST_FRAMES = 65_535  # tracemalloc takes no more
 
 # Celery's main process, billiard's children or Python itself need these; those of the second line kill or stop a
@@ -127,27 +128,28 @@ class Settings(NamedTuple):
         """
         found: dict[str, object] = {}
         for name in cls._fields:
-            text = environ.get(_variable(name))
+            text = environ.get(variable(name))
             if text is None or not text.strip():
                 continue
             try:
                 found[name] = _value(name, text.strip())
             except ValueError:
-                raise LeakhuntError(f"{_variable(name)}={text!r} is not understood", _HINTS[name]) from None
+                raise LeakhuntError(f"{variable(name)}={text!r} is not understood", _HINTS[name]) from None
             except LeakhuntError as error:
-                raise LeakhuntError(f"{_variable(name)}: {error.message}", error.hint) from None
+                raise LeakhuntError(f"{variable(name)}: {error.message}", error.hint) from None
         return cls(**found)  # type: ignore[arg-type]
 
     def to_environment(self) -> dict[str, str]:
         """Return the variables that say the same; what is as by default is left out."""
         return {
-            _variable(name): _text(name, value)
+            variable(name): _text(name, value)
             for name, value in self._asdict().items()
             if value != self._field_defaults[name]
         }
 
 
-def _variable(name: str) -> str:
+def variable(name: str) -> str:
+    """Return the name of a setting's variable."""
     return PREFIX + ("DIR" if name == "folder" else name.upper())
 
 
@@ -166,7 +168,12 @@ def parse_level(text: str) -> Level:
         if not 0 < share <= 1:
             raise LeakhuntError(f"{text!r} is not a level of memory", "write for example 80% or 1.5GiB")
         return Level(share=share)
-    return Level(size=parse_size(number))
+    size = parse_size(number)
+    if size < _LEAST:
+        raise LeakhuntError(
+            f"{text} is a level that every process is above", f"{number}% of the limit, or {number}MiB?"
+        )
+    return Level(size=size)
 
 
 def parse_signal(text: str) -> int:

@@ -7,7 +7,10 @@ import tracemalloc
 from typing import NamedTuple
 
 # What to expect, said whenever tracing is switched on. How much it is here, only a measurement can tell: see the bench.
-COST = "code that allocates much runs several times slower while traced, and each live block costs memory of its own"
+COST = (
+    "what allocates runs 6 (1 frame) to 25 times slower (25 frames), in places more; what does not, hardly; "
+    "and each live block costs memory of its own"
+)
 NOT_OURS = "the program itself traces its allocations: left as it is"
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import Any
 
 import click
 
+from leakhunt.capture.folder import Folder, default_path
 from leakhunt.capture.settings import PREFIX, Settings, parse_level, parse_signal
 from leakhunt.cli.options import Checked, Duration, Size, stacked
-from leakhunt.control.launch import prepare
+from leakhunt.control.launch import mistyped, prepare
+from leakhunt.render.text import plain
 from leakhunt.units import format_duration, format_size
 
 
@@ -27,7 +30,7 @@ def _unasked(function: Any) -> Any:  # noqa: ANN401 - a decorator as click has t
         click.option(
             "--at-rss",
             type=Checked(parse_level, "SIZE|%"),
-            help="Take a snapshot when a process has so much memory: 80% of its control group's limit, or 1.5GiB.",
+            help="Take a snapshot when a process has so much memory: 80% of its control group's limit, which others in the group count against too, or 1.5GiB.",
         ),
         click.option("--each-growth", type=Size(), help="Take a snapshot each time its memory grew by this."),
         click.option(
@@ -106,10 +109,28 @@ def run(command: tuple[str, ...], **chosen: Any) -> None:  # noqa: ANN401 - the 
     given.setdefault("record", _recording())
     settings = Settings.from_environment(os.environ)._replace(agent=True, **given)
     start = prepare(command, settings, os.environ)
+    _usable(settings.folder or default_path(os.environ))
+    for name, meant in mistyped(os.environ):
+        click.echo(
+            f"warning: {plain(name)} means nothing to leakhunt{f'; {meant} does' if meant else ''}", err=True
+        )
     click.echo(f"leakhunt: {_words(settings)}; from another shell: {_next(command, settings)}", err=True)
     sys.stdout.flush()
     sys.stderr.flush()
     start.replace_this_process()
+
+
+def _usable(path: str) -> None:
+    """Refuse a folder that the program could not use; one that belongs to another user may be meant for that one.
+
+    Raises:
+        LeakhuntError: it can be nobody's.
+    """
+    owner = None
+    if os.geteuid() == 0:
+        with contextlib.suppress(OSError):
+            owner = os.lstat(path).st_uid
+    Folder.open(path, owner)
 
 
 def _recording() -> bool:

@@ -6,12 +6,13 @@ import contextlib
 import os
 import re
 import stat
+import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from leakhunt.capture.letters import SnapshotRequest, StatusRequest, TraceRequest
 from leakhunt.control import process as system
-from leakhunt.control.ask import Waiting, ask, number, text
+from leakhunt.control.ask import RefusedError, Waiting, ask, number, text
 from leakhunt.control.find import Agent
 from leakhunt.errors import LeakhuntError
 
@@ -19,6 +20,7 @@ TIMEOUT_S = 120.0
 _SNAPSHOTS = "snapshots"
 _LONGEST_TEXT = 2000
 _MOST_TEXTS = 50
+_BUSY_S = 0.5  # between two requests to one who writes already
 _NAME = re.compile(r"[^A-Za-z0-9._-]", re.ASCII)  # no other is in a name that an agent makes
 
 
@@ -86,7 +88,7 @@ def snapshot(agent: Agent, request: SnapshotRequest, waiting: Waiting | None = N
         RefusedError: the agent had a reason not to.
         LeakhuntError: it cannot be asked, does not answer, or the snapshot was lost.
     """
-    answer = ask(agent, request, request.timeout, waiting)
+    answer = _patiently(agent, request, waiting)
     return Taken(
         path=_file(agent, answer),
         how=text(answer, "how"),
@@ -97,6 +99,20 @@ def snapshot(agent: Agent, request: SnapshotRequest, waiting: Waiting | None = N
         traced=_whole(answer, "traced"),
         left_out=_texts(answer, "left_out") + _texts({"warning": [answer.get("warning")]}, "warning"),
     )
+
+
+def _patiently(agent: Agent, request: SnapshotRequest, waiting: Waiting | None) -> dict[str, Any]:
+    """Ask until no other snapshot is being written, as long as the request's time lasts."""
+    end = time.monotonic() + request.timeout
+    while True:
+        try:
+            return ask(agent, request, request.timeout, waiting)
+        except RefusedError as error:
+            if not error.busy or time.monotonic() > end:
+                raise
+        if waiting is not None:
+            waiting(request.timeout - (end - time.monotonic()))
+        time.sleep(_BUSY_S)
 
 
 def trace(agent: Agent, request: TraceRequest, timeout: float, waiting: Waiting | None = None) -> Status:

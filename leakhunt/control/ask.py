@@ -31,7 +31,15 @@ Waiting = Callable[[float], None]
 
 
 class RefusedError(LeakhuntError):
-    """The agent gave a reason why it does not do what it was asked."""
+    """The agent gave a reason why it does not do what it was asked.
+
+    Attributes:
+        busy: whether it is doing the like already, and may be asked again.
+    """
+
+    def __init__(self, message: str, hint: str = "", *, busy: bool = False) -> None:
+        super().__init__(message, hint)
+        self.busy = busy
 
 
 def ask(agent: Agent, request: Request, timeout: float, waiting: Waiting | None = None) -> dict[str, Any]:
@@ -66,7 +74,9 @@ def ask(agent: Agent, request: Request, timeout: float, waiting: Waiting | None 
                 _forget(agent, nonce)
     if answer.get("ok") is not True:
         raise RefusedError(
-            f"{agent.title}: {text(answer, 'why') or 'refused, without a reason'}", text(answer, "hint")
+            f"{agent.title}: {text(answer, 'why') or 'refused, without a reason'}",
+            text(answer, "hint"),
+            busy=answer.get("busy") is True,
         )
     return answer
 

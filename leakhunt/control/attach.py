@@ -130,8 +130,7 @@ def _checked(process: Process) -> tuple[int, int]:
     if version < _OLDEST:
         raise LeakhuntError(
             f"process {pid} runs Python {version[0]}.{version[1]}; an agent can be brought into 3.14 and later only",
-            "start it as 'leakhunt run -- COMMAND', or call leakhunt.celery.install(app) in it; if that has to wait "
-            "for the next restart, 'leakhunt watch PID' needs nothing in the process",
+            "start it as 'leakhunt run -- COMMAND', or call leakhunt.celery.install(app) in it",
         )
     variables = system.environment(pid) or {}
     if variables.get("PYTHON_DISABLE_REMOTE_DEBUG") or "disable-remote-debug" in _options(pid):

@@ -62,6 +62,13 @@ def hunt(agent: Agent, plan: Plan, listener: Listener) -> None:
         LeakhuntError: the process cannot be asked, or does not answer.
     """
     now = status(agent, plan.request.timeout)
+    if plan.frames is None and not now.tracing:
+        raise LeakhuntError(
+            f"{agent.title}: nothing is traced in it, so that two snapshots would show nothing",
+            f"leakhunt trace {agent.pid} on, before; or let 'leakhunt hunt {agent.pid}' do all of it",
+        )
+    if now.until is not None:
+        listener.note("it is traced for a while only, as by another hunt: what that ends is lost here")
     first: Taken | None = None
     try:
         with _traced(agent, plan, now, listener):
@@ -71,6 +78,7 @@ def hunt(agent: Agent, plan: Plan, listener: Listener) -> None:
             listener.taken(first)
             with contextlib.suppress(KeyboardInterrupt):
                 _work(agent, "at work", plan.seconds, listener, _counter(agent, plan, listener))
+            _still_traced(agent, plan, now)
             listener.taken(_take(agent, plan, "second snapshot", listener))
     except DiedError as error:
         if first is None:
@@ -82,6 +90,20 @@ def hunt(agent: Agent, plan: Plan, listener: Listener) -> None:
             f"{error.message}, after its first snapshot",
             f"what it held then: leakhunt top {first.path}; what killed it: leakhunt oom-scan{recycled}",
         ) from None
+
+
+def _still_traced(agent: Agent, plan: Plan, before: Status) -> None:
+    """Refuse to compare what was traced with what was not.
+
+    Raises:
+        LeakhuntError: somebody has switched tracing off.
+    """
+    now = status(agent, plan.request.timeout)
+    if not now.tracing:
+        by = "its time was over" if before.until is not None else "somebody switched it off"
+        raise LeakhuntError(
+            f"{agent.title}: tracing ended while it was hunted: {by}", "hunt it again, one at a time"
+        )
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from leakhunt.control.process import Process
 from leakhunt.control.rights import refusal
 from leakhunt.errors import LeakhuntError
 
-_LIBRARY = re.compile(r"python(3)\.(\d{1,3})t?(?=[/.\s]|$)|cpython-(3)(\d{1,3})t?-", re.ASCII)
+_LIBRARY = re.compile(r"(?:lib)?python(3)\.(\d{1,3})t?(?:\.|$)|.*\.cpython-(3)(\d{1,3})t?-", re.ASCII)
 _MAPS_LIMIT = 8 << 20
 _HELPER_TIMEOUT_S = 20.0
 
@@ -59,7 +59,8 @@ def version_of(pid: int) -> tuple[int, int] | None:
         return None
     found: dict[tuple[int, int], int] = {}
     for line in text.splitlines():
-        for match in _LIBRARY.finditer(line):
+        match = _LIBRARY.match(line.rpartition("/")[2].split(" ", 1)[0])  # a folder's name says nothing
+        if match is not None:
             version = (int(match[1] or match[3]), int(match[2] or match[4]))
             found[version] = found.get(version, 0) + 1
     return max(found, key=lambda version: found[version]) if found else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import os
 import re
@@ -12,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, NoReturn
 
 import leakhunt.capture
-from leakhunt.capture.settings import PREFIX, Settings
+from leakhunt.capture.settings import PREFIX, Settings, variable
 from leakhunt.errors import LeakhuntError
 
 _OLDEST = (3, 9)
@@ -29,6 +30,9 @@ _WHY_NOT = {
     "E": "python -E ignores PYTHONPATH, through which the agent is loaded",
 }
 _INSTEAD = "leave that option out, or call leakhunt.celery.install(app) in the program and set {} beside"
+
+_OURS = frozenset(map(variable, Settings._fields))
+_OTHERS = frozenset({f"{PREFIX}{name}" for name in ("PURE", "RUN", "SAID")})  # for other ends
 
 
 class Start(NamedTuple):
@@ -84,6 +88,12 @@ def prepare(command: Sequence[str], settings: Settings, environ: Mapping[str, st
     return Start(path, tuple(command), _variables(settings, environ))
 
 
+def mistyped(environ: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return the variables that look like ours and are none, each with the one that may be meant, or an empty text."""
+    strange = sorted(name for name in environ if name.startswith(PREFIX) and name not in _OURS | _OTHERS)
+    return [(name, "".join(difflib.get_close_matches(name, _OURS, 1))) for name in strange]
+
+
 def bootstrap() -> str:
     """Return the folder whose ``sitecustomize`` loads the agent."""
     return os.path.join(os.path.dirname(os.path.abspath(leakhunt.capture.__file__)), "bootstrap")
@@ -91,8 +101,10 @@ def bootstrap() -> str:
 
 def _variables(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
     """Return the program's variables: what the settings say, and nothing that contradicts them."""
-    ours = {PREFIX + ("DIR" if name == "folder" else name.upper()) for name in Settings._fields}
-    ours |= {PREFIX + "RUN", PREFIX + "SAID"}  # of the tree of processes that this command itself stands in
+    ours = _OURS | {
+        PREFIX + "RUN",
+        PREFIX + "SAID",
+    }  # of the tree of processes that this command itself stands in
     variables = {name: value for name, value in environ.items() if name not in ours}
     variables.update(settings.to_environment())
     there = [folder for folder in environ.get("PYTHONPATH", "").split(os.pathsep) if folder != bootstrap()]

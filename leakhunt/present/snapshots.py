@@ -76,6 +76,9 @@ def _diff_headline(result: DiffResult, places: Places) -> str:
     between = f"from {first} to {last}"
     if len(result.snapshots) > 2:
         between += f" ({len(result.snapshots)} snapshots)"
+    untraced = [os.path.basename(info.path) for info in result.snapshots if not info.blocks]
+    if untraced:
+        return f"Nothing can be said of what grew {between}: nothing was traced in {' and '.join(untraced)}."
     whole, rss = snapshots_ledger.headline(result.ledger, size, between)
     if whole:
         return whole

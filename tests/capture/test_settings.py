@@ -18,7 +18,7 @@ SETTINGS = st.builds(
     every=st.integers(0, 10**9),
     interval=st.integers(0, 10**6).map(float),
     at_rss=st.none()
-    | st.integers(1, 2**50).map(lambda size: Level(size=size))
+    | st.integers(2**20, 2**50).map(lambda size: Level(size=size))
     | st.integers(1, 100).map(lambda percent: Level(share=percent / 100)),
     each_growth=st.integers(0, 2**50),
     at_exit=st.booleans(),
@@ -84,3 +84,6 @@ def test_levels_are_shares_or_sizes() -> None:
     """80% is a share of the limit, 1.5GiB is a size."""
     assert parse_level("80%") == Level(share=0.8)
     assert parse_level("1.5GiB") == Level(size=3 << 29)
+    with pytest.raises(LeakhuntError, match="every process is above") as caught:
+        parse_level("80")
+    assert caught.value.hint == "80% of the limit, or 80MiB?"

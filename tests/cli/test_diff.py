@@ -10,7 +10,10 @@ from typing import Any
 import jsonschema
 import pytest
 from captured_tools import BASE, CACHE, HELD, MIB, TASK, WHEN, capture, dump
-from conftest import ROOT, Run, celery, squeezed
+from conftest import ROOT, Run, celery, line, snapshot_of, squeezed
+
+from leakhunt import diff
+from leakhunt.present.snapshots import diff_report
 
 LEDGER = {
     "rss": 60 * MIB, "uss": 40 * MIB, "anon": 45 * MIB, "file": 15 * MIB, "shmem": 0, "traced": 2 * MIB,
@@ -349,3 +352,13 @@ def test_a_stranger_s_words_are_shown_not_obeyed(run: Run, tmp_path: Path, outpu
     assert not any(line.startswith("::error") for line in out.splitlines())
     if output_format == "markdown":
         assert "<img>" not in out
+
+
+def test_what_was_not_traced_is_no_answer() -> None:
+    """A snapshot without any block says nothing about growth, and the first line says so."""
+    empty = snapshot_of(path="empty.bin")
+    full = snapshot_of(line("/srv/app/a.py", 1, 100), path="full.bin")
+    report = diff_report(diff([full, empty]))
+    assert report.headline == (
+        "Nothing can be said of what grew from full.bin to empty.bin: nothing was traced in empty.bin."
+    )

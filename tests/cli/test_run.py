@@ -102,6 +102,23 @@ def test_variables_stay_where_no_option_says_otherwise(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="signals and /proc are Linux's here")
+def test_a_variable_that_means_nothing_is_told(tmp_path: Path) -> None:
+    """A name that looks like a setting and is none is told, with the one that may be meant; the program runs."""
+    done = started(tmp_path, LEAKHUNT_ATRSS="80%")
+    assert done.returncode == 7
+    assert "warning: LEAKHUNT_ATRSS means nothing to leakhunt; LEAKHUNT_AT_RSS does\n" in done.stderr
+
+
+def test_a_folder_that_is_no_good_is_told_before_the_program_starts(run: Run, tmp_path: Path) -> None:
+    """Where others can write, nothing is begun."""
+    folder = tmp_path / "open"
+    folder.mkdir()
+    folder.chmod(0o777)
+    result = run(["run", "--dir", str(folder), "--", sys.executable, "-c", "print('started')"])
+    assert (result.code, result.out) == (2, "")
+    assert "others can write there" in result.err
+
+
 def test_a_program_is_hunted_from_outside(run: Run, tmp_path: Path) -> None:
     """A program that was started under leakhunt is traced, asked, and hunted; the line that grows is found."""
     words = [

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -139,3 +140,17 @@ def test_the_missing_right_is_named(
     error = refusal(read_process(os.getpid()), "/p", "PermissionError: [Errno 1] Operation not permitted")
     assert message in error.message
     assert hint in error.hint
+
+
+def test_a_folder_named_for_python_is_no_python(tmp_path: Path) -> None:
+    """A program that lies among Python's packages does not run Python."""
+    folder = tmp_path / "lib" / "python3.12" / "site-packages"
+    folder.mkdir(parents=True)
+    program = folder / "sleeper"
+    program.write_bytes(Path("/bin/sleep").read_bytes())
+    program.chmod(0o755)
+    with subprocess.Popen([str(program), "60"]) as process:
+        try:
+            assert version_of(process.pid) is None
+        finally:
+            process.kill()

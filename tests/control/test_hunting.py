@@ -12,6 +12,7 @@ from leakhunt.control.answers import Taken, status, trace
 from leakhunt.control.find import Agent, find
 from leakhunt.control.hold import DiedError
 from leakhunt.control.hunt import Listener, Plan, hunt
+from leakhunt.errors import LeakhuntError
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="signals and /proc are Linux's here")
 QUICK = SnapshotRequest(timeout=20.0)
@@ -60,6 +61,25 @@ def test_what_was_traced_stays_traced(tmp_path: Path) -> None:
         hunt(agent, Plan(0.05, frames=25, warm_up=60.0, request=QUICK), log.listener())
         assert log.notes == ["it is traced already, with 3 frames; that is left as it is"]
         assert status(agent, 20.0).frames == 3
+
+
+def test_tracing_that_ended_in_between_is_told(tmp_path: Path) -> None:
+    """Where somebody else switched tracing off, the snapshots are not compared."""
+    with stand_in(tmp_path) as child:
+        agent, log = find(child.pid), Log()
+
+        def switch_off(what: str) -> None:
+            if what == "at work":
+                trace(agent, TraceRequest(on=False), 20.0)
+
+        with pytest.raises(LeakhuntError, match="tracing ended while it was hunted"):
+            hunt(agent, Plan(0.05, frames=5, warm_up=0.0, request=QUICK), log.listener(switch_off))
+
+
+def test_two_snapshots_of_what_is_not_traced_are_refused(tmp_path: Path) -> None:
+    """Before the wait, not after it."""
+    with stand_in(tmp_path) as child, pytest.raises(LeakhuntError, match="nothing is traced in it"):
+        hunt(find(child.pid), Plan(600.0, request=QUICK), Log().listener())
 
 
 @pytest.mark.parametrize("when", ["at work", "warming up"])
