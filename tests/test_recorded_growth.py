@@ -103,7 +103,7 @@ def test_what_is_traced_names_the_right_one(tmp_path: Path, trace: str) -> None:
     assert render.measured == "traced"
     assert render.kept is not None
     assert KEPT <= render.kept.median <= KEPT + 200
-    assert abs(found["proj.clean"].kept_total or 0) < 10_000
+    assert abs(found["proj.clean"].kept_total or 0) < KEPT * 20  # of a thousand executions
 
 
 def test_a_mix_names_the_right_one(tmp_path: Path) -> None:

@@ -81,8 +81,8 @@ class Orphan(NamedTuple):
         state, start = _state(self.pid)
         if not state or start != self.start:
             return False
-        if state == "Z":
-            return False
+        if state == "Z":  # it ended between the two looks
+            return self.ours and not _reaped(self.pid)
         if time.monotonic() > self.deadline + _GRACE:
             with suppress(OSError):
                 posix.kill(self.pid, signal.SIGKILL)
