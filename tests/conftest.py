@@ -17,7 +17,9 @@ from leakhunt.cli import run as run_leakhunt
 from leakhunt.model.snapshot import Columns, Frame, Snapshot
 
 # A busy machine is slow at drawing examples, too; that says nothing of what is tested.
-settings.register_profile("leakhunt", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "leakhunt", deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("leakhunt")
 
 ROOT = Path(__file__).resolve().parent.parent
