@@ -93,7 +93,13 @@ class Station:
         else:
             self._folder = folder
             self.taker = Taker(
-                snapshots, settings, self._identity, tracing=tracing, executions=executions, tasks=tasks
+                snapshots,
+                settings,
+                self._identity,
+                tracing=tracing,
+                executions=executions,
+                tasks=tasks,
+                place=lambda: self.box.path if self.box is not None else "",
             )
             self.register()
             if settings.record:

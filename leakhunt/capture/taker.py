@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
+from leakhunt.capture import earlier
 from leakhunt.capture.facts import memory
 from leakhunt.capture.facts.collecting import collect
 from leakhunt.capture.facts.identity import Identity
@@ -16,6 +17,7 @@ from leakhunt.capture.letters import SnapshotRequest
 from leakhunt.capture.settings import Settings
 from leakhunt.capture.snapshots import snapshot
 from leakhunt.capture.tracing import Tracing
+from leakhunt.errors import LeakhuntError
 
 Tasks = Mapping[str, Mapping[str, object]]
 TIMEOUT = 120.0  # seconds that a snapshot may take which nobody waits for
@@ -49,6 +51,7 @@ class Taker:
         tracing: Tracing,
         executions: Mapping[str, int],
         tasks: Callable[[], Tasks],
+        place: Callable[[], str],
     ) -> None:
         """Prepare to take snapshots.
 
@@ -59,6 +62,7 @@ class Taker:
             tracing: the state of tracing.
             executions: how often each task ran until now; it goes on changing.
             tasks: gives the registry of tasks; asked in the process that writes.
+            place: gives the agent's place in the folder, where one snapshot leaves word for the next; empty without.
         """
         self._folder = folder
         self._settings = settings
@@ -66,6 +70,7 @@ class Taker:
         self._tracing = tracing
         self._executions = executions
         self._tasks = tasks
+        self._place = place
         if _begun[0] != identity.pid:
             _begun[:] = [identity.pid, 0]
         self.refused = ""
@@ -127,11 +132,17 @@ class Taker:
         number = self.number
         collecting = gc.isenabled()
         shared = memory.sharing(self._identity.pid)
+        place, since = self._place(), self._tracing.since
 
         def facts(deep: bool) -> Mapping[str, object]:  # noqa: FBT001 - as capture() asks for it
             tasks: Tasks = {}
             with suppress(Exception):  # the program's own registry may be anything
                 tasks = self._tasks()
+
+            def leave(sizes: Mapping[earlier.Line, int]) -> None:
+                with suppress(OSError, LeakhuntError):  # the snapshot is worth having without
+                    earlier.leave(place, since, sizes)
+
             return collect(
                 self._identity,
                 tracing,
@@ -145,6 +156,8 @@ class Taker:
                 reason=reason,
                 gc_enabled=collecting,
                 shared=shared,
+                earlier=earlier.read(place, since),
+                sized=leave,
             )
 
         return facts

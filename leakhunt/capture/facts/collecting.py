@@ -42,6 +42,7 @@ def collect(
     gc_enabled: bool | None = None,
     shared: memory.Sharing | None = None,
     earlier: Mapping[sites.Line, int] | None = None,
+    sized: Callable[[Mapping[sites.Line, int]], None] | None = None,
 ) -> dict[str, Any]:
     """Return what is known of the worker at this moment.
 
@@ -60,6 +61,7 @@ def collect(
         gc_enabled: whether the collector was on in the worker; None where that is as it is now.
         shared: how much of the worker's memory was its own before the fork.
         earlier: bytes by file and line of an earlier snapshot: the lines that grew most are looked at too.
+        sized: told the bytes by file and line, which are the next snapshot's earlier ones.
 
     Returns:
         Plain data; sizes in bytes, times in seconds since 1970, None for what is unknown.
@@ -93,7 +95,9 @@ def collect(
     threads: list[object] = []
     if deep:
         with allocator.untraced() if forked else nullcontext():  # tracing makes all of it five times as slow
-            threads = _deep(facts, _until(deadline, _LOOKING), retainers=retainers, earlier=earlier)
+            threads = _deep(
+                facts, _until(deadline, _LOOKING), retainers=retainers, earlier=earlier, sized=sized
+            )
     facts["threads"] = _tried(
         "threads", lambda: handles.thread_names(identity.pid, threads), no_names, left_out
     )
@@ -119,7 +123,12 @@ def _head(
 
 
 def _deep(
-    facts: dict[str, Any], deadline: float, *, retainers: bool, earlier: Mapping[sites.Line, int] | None
+    facts: dict[str, Any],
+    deadline: float,
+    *,
+    retainers: bool,
+    earlier: Mapping[sites.Line, int] | None,
+    sized: Callable[[Mapping[sites.Line, int]], None] | None,
 ) -> list[object]:
     """Look at all objects, and add what they tell; return those that are threads."""
     left_out: list[str] = facts["left_out"]
@@ -150,6 +159,8 @@ def _deep(
             )
             facts["retainers"] = held.rows
             left_out += held.left_out
+        if sized is not None and found is not None:
+            sized(found.sizes)
         return _threads(everything)
     finally:
         if collecting:
