@@ -12,7 +12,9 @@ from leakhunt.moments import format_moment
 from leakhunt.units import count_of, format_count, format_size, format_size_diff
 
 _VERDICTS = {"keeps": "keeps memory", "spikes": "spikes", "clean": "clean", "too few": "too few to tell"}
-_DETAILS = frozenset({"failures", "killed", "kept_low", "kept_high", "measured", "peak_median", "peak_p95"})
+_DETAILS = frozenset(
+    {"failures", "killed", "kept_low", "kept_high", "counted", "measured", "peak_median", "peak_p95"}
+)
 _NAMED = 2  # of each verdict in the headline
 _SUSPECTS = 3  # of which one keeps memory
 _RAN = {
@@ -61,7 +63,7 @@ def _headline(result: TasksResult) -> str:
     spikes = [task for task in result.tasks if task.verdict == "spikes"]
     said = [
         f"{task.name} keeps {_about(task)}{format_size(_mean(task))} per execution "
-        f"({count_of(task.counted, 'execution')}, {format_size(task.kept_total or 0)})"
+        f"({format_size(task.kept_total or 0)} over {_measured(task)})"
         for task in keeps[:_NAMED]
     ]
     said += (
@@ -94,8 +96,7 @@ def _headline(result: TasksResult) -> str:
             if few
             else f"No task type keeps memory or spikes: {counted}."
         )
-    text = "; ".join(said)
-    return f"{text}."
+    return f"{'; '.join(said)}."
 
 
 def _suspicions(result: TasksResult) -> list[tuple[Suspicion, list[TaskMemory]]]:
@@ -147,6 +148,13 @@ def _mean(task: TaskMemory) -> int:
     return (task.kept_total or 0) // max(1, task.counted)
 
 
+def _measured(task: TaskMemory) -> str:
+    """Say how many executions the figures are of, where these are not all."""
+    if task.counted == task.executions:
+        return count_of(task.counted, "execution")
+    return f"{format_count(task.counted)} of {count_of(task.executions, 'execution')}"
+
+
 def _facts(result: TasksResult) -> Iterator[str]:
     executions = sum(process.executions for process in result.processes)
     growths = [
@@ -173,6 +181,7 @@ def _tasks_table(tasks: Sequence[TaskMemory], *, full: bool) -> Table:
         Column("kept_total", "in all", Kind.SIZE_DIFF),
         [task.kept_total for task in tasks],
     )
+    cells["counted"] = (Column("counted", "counted", Kind.COUNT), [task.counted for task in tasks])
     cells["measured"] = (Column("measured", "measured", Kind.TEXT), [task.measured for task in tasks])
     peaks = [task.peak or (None, None, None) for task in tasks]
     for at, (key, title) in enumerate((("median", "peak"), ("p95", "p95"), ("max", "highest"))):
@@ -195,7 +204,7 @@ def _notes(result: TasksResult, shown: Sequence[TaskMemory]) -> Iterator[str]:
     how = [words for evidence, words in _KEPT.items() if any(task.measured == evidence for task in kept)]
     if how:
         yield (
-            f"Kept: {'; '.join(how)}. The first executions warm a process up and are left out. "
+            f"Kept: {'; '.join(how)}. The first executions warm a process up and are not counted. "
             "Peak: the highest RSS, above what was there at the start."
         )
 
