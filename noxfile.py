@@ -61,8 +61,8 @@ def compiles() -> bool:
 def tests(session: nox.Session) -> None:
     """Run the tests against the built wheel, on each Python found."""
     session.install(".", *group("test"))
-    workers = str(min(4, os.cpu_count() or 1))
-    session.run("pytest", "-n", workers, *session.posargs)
+    workers = str(min(4, (os.cpu_count() or 1) + 1))  # one more than cores: many tests wait for a process
+    session.run("pytest", "-n", workers, "--dist", "worksteal", *session.posargs)
 
 
 @nox.session

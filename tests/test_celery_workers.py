@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tracemalloc
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -188,8 +189,10 @@ def test_other_pools_have_their_agent_in_the_main_process(redis: str, tmp_path: 
     head, *lines = events(running, agent.pid)
     assert head["shared"] is (pool != "solo")
     assert "shop.keep" in head["tasks"]
-    assert [line["e"] for line in lines] == ["start", "end"] * 6 + ["exit"]
-    assert lines[-2]["state"] == "FAILURE"
+    # With threads a result is there before the task's end is written: the next may begin in between.
+    assert Counter(line["e"] for line in lines) == {"start": 6, "end": 6, "exit": 1}
+    assert lines[-1]["e"] == "exit"
+    assert Counter(line.get("state") for line in lines if line["e"] == "end") == {"SUCCESS": 5, "FAILURE": 1}
 
 
 def test_a_pool_of_threads_and_pipes_leaves_the_signal_alone(tmp_path: Path) -> None:

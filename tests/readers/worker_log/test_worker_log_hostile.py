@@ -104,7 +104,7 @@ HOSTILE = {
     "exit codes": b"exit codes of the workers are {" * 100 + b"\n",
     "prefixes": b"Nov 21 03:10:42 " * 50 + b"Task a[b] received\n",
     "flood": _flood(),
-    "deaths in a flood": _flood() + (PIECES[2] + b"\n" + PIECES[4] + b"\n") * 200,
+    "deaths in a flood": _flood() + (PIECES[2] + b"\n" + PIECES[4] + b"\n") * 50,
 }
 
 
