@@ -32,9 +32,9 @@ class Rows:
         self.growths = list(growths)
         self.width = len(counts[0]) if counts else 0
         columns = list(zip(*counts))
-        self._products = [[_dot(one, other) for other in columns] for one in columns]
+        self._products = [[dot(one, other) for other in columns] for one in columns]
         self._columns = columns
-        self._sums = [_dot(column, self.growths) for column in columns]
+        self._sums = [dot(column, self.growths) for column in columns]
 
     def fit(self, columns: Iterable[int]) -> Fit:
         """Fit the growth to some of the columns: one slope after another, until they stay."""
@@ -50,7 +50,7 @@ class Rows:
                 slopes[at] = slope
             if moved < _EXACT:
                 break
-        left = sum((growth - _dot(row, slopes)) ** 2 for row, growth in zip(self.counts, self.growths))
+        left = sum((growth - dot(row, slopes)) ** 2 for row, growth in zip(self.counts, self.growths))
         return Fit(tuple(slopes), left)
 
     def clipped(self) -> tuple[Rows, Fit]:
@@ -58,7 +58,7 @@ class Rows:
         rows, every = self, range(self.width)
         found = rows.fit(every)
         for _ in range(_PASSES):
-            fitted = [_dot(row, found.slopes) for row in self.counts]
+            fitted = [dot(row, found.slopes) for row in self.counts]
             reach = _CLIP * _median([abs(own - said) for own, said in zip(rows.growths, fitted)])
             near = [min(max(own, said - reach), said + reach) for own, said in zip(rows.growths, fitted)]
             if not reach or near == rows.growths:
@@ -72,7 +72,8 @@ class Rows:
         return max(_ROUNDING, fit.left / max(1, len(self.growths) - self.width))
 
 
-def _dot(one: Iterable[float], other: Iterable[float]) -> float:
+def dot(one: Iterable[float], other: Iterable[float]) -> float:
+    """Return the sum of the products."""
     return sum(left * right for left, right in zip(one, other))
 
 

@@ -15,7 +15,7 @@ from itertools import combinations
 from math import sqrt
 from typing import NamedTuple
 
-from leakhunt.analysis.fitting import Fit, Rows
+from leakhunt.analysis.fitting import Fit, Rows, dot
 from leakhunt.analysis.stretches import (
     Stretch,
     bounded,
@@ -175,7 +175,7 @@ def _doubt(processes: Sequence[Executions], sure: Collection[int]) -> tuple[Doub
     totals: Counter[int] = Counter()
     for stretch in stretches:
         totals.update(stretch.counts)
-    total = sum(rows.growths) - _sum(explained.slopes, counts)
+    total = sum(rows.growths) - dot(explained.slopes, counts)
     least = max(NOISE, _GOOD_PART * sum(rows.growths) if base else 0)
     if explained.left <= limit or total < least or not _goes_on(stretches, rows, explained):
         return None, True
@@ -223,7 +223,7 @@ def _lag(processes: Sequence[Executions]) -> float:
 
 def _goes_on(stretches: Sequence[Stretch], rows: Rows, explained: Fit) -> bool:
     """Tell whether the growth that is not explained goes on late."""
-    left = [growth - _sum(row, explained.slopes) for row, growth in zip(rows.counts, rows.growths)]
+    left = [growth - dot(row, explained.slopes) for row, growth in zip(rows.counts, rows.growths)]
     late = [size for size, stretch in zip(left, stretches) if stretch.late]
     return bool(late) and sum(late) / len(late) > _STILL * sum(left) / len(left)
 
@@ -240,7 +240,3 @@ def _ran(stretches: Sequence[Stretch], tasks: Sequence[int]) -> str:
             step = step and off <= many + more and min(many, more) >= len(stretches)
             turns = turns and abs(stretch.counts[one] - stretch.counts[other]) <= 1
     return "in turns" if turns else "in step" if step else "alike"
-
-
-def _sum(one: Sequence[float], other: Sequence[float]) -> float:
-    return sum(left * right for left, right in zip(one, other))

@@ -9,6 +9,8 @@ from typing import NamedTuple
 from leakhunt.model.columns import Executions
 from leakhunt.model.snapshot import Skipped
 
+FIRST_NAMESPACE = 0xEFFFFFFC  # of processes: the kernel numbers it so, and its own lines count in it
+
 
 class ProcessKey(NamedTuple):
     """What tells processes apart: ``start`` is in ticks since boot, 0 where unknown; a pid counts in its namespace."""
@@ -70,8 +72,6 @@ class Begun(NamedTuple):
     queue: str | None
     retries: int
     redelivered: bool
-    acks_late: bool
-    reject_lost: bool
     args_size: int | None
     args_hash: str | None
     rss: int | None

@@ -50,10 +50,10 @@ def top_report(result: TopResult, *, details: bool = False) -> Report:
     places = Places(result.root)
     kept_size = result.totals.size - result.hidden.size
     kept_count = result.totals.count - result.hidden.count
-    headline = (
-        f"{format_size(kept_size)} in {blocks(kept_count)} in {os.path.basename(result.snapshots[0].path)}"
-        f"{_first(result, places)}."
-    )
+    name = os.path.basename(result.snapshots[0].path)
+    headline = f"{format_size(kept_size)} in {blocks(kept_count)} in {name}{_first(result, places)}."
+    if not result.totals.count:
+        headline = f"Nothing was traced in {name}."
     rest = kept_size - sum(row.size for row in result.rows)
     held = "are not listed" if result.settings.cumulative else f"hold {format_size(rest)}"
     notes = (f"{_more(result)} {held}." if result.omitted else "", _hidden(result))
@@ -72,11 +72,11 @@ def top_report(result: TopResult, *, details: bool = False) -> Report:
 def _diff_headline(result: DiffResult, places: Places) -> str:
     size = result.totals.size_diff - result.hidden.size_diff
     count = result.totals.count_diff - result.hidden.count_diff
-    first, last = short_paths(result.snapshots)
-    between = f"from {first} to {last}"
+    names = short_paths(result.snapshots)
+    between = f"from {names[0]} to {names[-1]}"
     if len(result.snapshots) > 2:
         between += f" ({len(result.snapshots)} snapshots)"
-    untraced = [os.path.basename(info.path) for info in result.snapshots if not info.blocks]
+    untraced = [name for name, info in zip(names, result.snapshots) if not info.blocks]
     if untraced:
         return f"Nothing can be said of what grew {between}: nothing was traced in {' and '.join(untraced)}."
     whole, rss = snapshots_ledger.headline(result.ledger, size, between)

@@ -9,7 +9,6 @@ from leakhunt.analysis.executions import same_process
 from leakhunt.model.capture import Capture
 from leakhunt.model.statistics import SnapshotInfo
 from leakhunt.moments import format_moment
-from leakhunt.present.snapshots_places import executions
 from leakhunt.units import count_of, format_count, format_duration, format_size_diff
 
 _NAMED = 3
@@ -98,10 +97,11 @@ def _ran(counts: Mapping[str, int], when: str) -> str:
     if not ran:
         return ""
     if len(ran) == 1:
-        return f"{executions(ran[0][0])} of {ran[0][1]} {when}."
+        return f"{count_of(ran[0][0], 'execution')} of {ran[0][1]} {when}."
     named = ", ".join(f"{task} {format_count(count)}" for count, task in ran[:_NAMED])
     more = f" and {count_of(len(ran) - _NAMED, 'more task')}" if len(ran) > _NAMED else ""
-    return f"{executions(sum(count for count, _ in ran))} {when}: {named}{more}."
+    executions = count_of(sum(count for count, _ in ran), "execution")
+    return f"{executions} {when}: {named}{more}."
 
 
 def of_tracing(told: Capture) -> str:

@@ -9,7 +9,7 @@ from leakhunt.analysis.modules import installed_path
 from leakhunt.model.capture import Holder
 from leakhunt.model.snapshot import Frame
 from leakhunt.model.statistics import PerExecution, SnapshotInfo, Statistic
-from leakhunt.units import count_of, format_count, format_rate, format_size
+from leakhunt.units import count_of, format_rate, format_size
 
 _NO_NAME = {"task": "(no task)", "module": "(no module)", "package": "(no package)"}
 _SEEN = 0.005  # blocks; fewer print as none
@@ -41,11 +41,11 @@ class Places:
         return self.frame(row.traceback[-1])
 
 
-def short_paths(infos: Sequence[SnapshotInfo]) -> tuple[str, str]:
-    """Return the names of the first and last file, without folders where that tells them apart."""
-    first, last = infos[0].path, infos[-1].path
-    names = os.path.basename(first), os.path.basename(last)
-    return names if names[0] != names[1] else (first, last)
+def short_paths(infos: Sequence[SnapshotInfo]) -> list[str]:
+    """Return the names of the files, without folders where that tells them apart."""
+    paths = [info.path for info in infos]
+    names = list(map(os.path.basename, paths))
+    return names if len(set(names)) == len(set(paths)) else paths
 
 
 def blocks(count: int) -> str:
@@ -67,8 +67,3 @@ def each_execution(each: PerExecution) -> str:
     """Say what each execution left: ``5.2 KiB and 2.00 blocks per execution``."""
     blocks_each = f" and {format_rate(each.count)} blocks" if abs(each.count) >= _SEEN else ""
     return f"{format_size(round(each.size))}{blocks_each} per execution"
-
-
-def executions(count: int) -> str:
-    """Print a count of executions: ``1,200 executions``."""
-    return f"{format_count(count)} execution{'' if count == 1 else 's'}"

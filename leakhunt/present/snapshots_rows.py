@@ -7,8 +7,8 @@ from typing import Any, Union
 
 from leakhunt.model.report import Column, Detail, Kind, Line, Table
 from leakhunt.model.statistics import LEAK, DiffResult, PerExecution, Statistic, StatisticDiff, TopResult
-from leakhunt.present.snapshots_places import Places, each_execution, executions, holder
-from leakhunt.units import format_rate, format_share, format_size
+from leakhunt.present.snapshots_places import Places, each_execution, holder
+from leakhunt.units import count_of, format_rate, format_share, format_size
 
 Result = Union[DiffResult, TopResult]
 
@@ -128,12 +128,13 @@ def _proof(row: Statistic) -> Iterator[Detail]:
 
 def _executions(each: PerExecution, word: str | None) -> str:
     """Say how many executions there were, and, where the intervals do not agree, what each left in them."""
+    executions = count_of(each.executions, "execution")
     if len(each.intervals) < 2 or abs(each.count) < 1 / each.executions:
-        return executions(each.executions)
+        return executions
     if word == LEAK:
-        return f"{executions(each.executions)}, alike in every interval"
+        return f"{executions}, alike in every interval"
     rates = ("none ran" if one.count is None else format_rate(one.count) for one in each.intervals)
-    return f"{executions(each.executions)}; blocks by interval: {', '.join(rates)}"
+    return f"{executions}; blocks by interval: {', '.join(rates)}"
 
 
 def _freeable(row: Statistic, result: Result) -> Iterator[Detail]:

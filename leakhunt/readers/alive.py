@@ -6,9 +6,8 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 
-from leakhunt.model.record import Alive
+from leakhunt.model.record import FIRST_NAMESPACE, Alive
 
-_FIRST_NAMESPACE = 0xEFFFFFFC  # the kernel numbers its first namespace of processes so
 _MOST = 200_000
 
 
@@ -17,7 +16,7 @@ def read_alive() -> Alive | None:
     try:
         boot = _read("/proc/sys/kernel/random/boot_id").strip()
         pid_ns = os.stat("/proc/self/ns/pid").st_ino
-        return Alive(boot or None, pid_ns, pid_ns == _FIRST_NAMESPACE, frozenset(_processes()))
+        return Alive(boot or None, pid_ns, pid_ns == FIRST_NAMESPACE, frozenset(_processes()))
     except OSError:
         return None
 

@@ -14,6 +14,8 @@ from leakhunt.readers.places import place_of_path
 _MOST_FILES = 20_000
 _MOST_NOTES = 200
 _OTHER_TREES = frozenset({"node_modules", "__pycache__", "site-packages", "dist-packages"})
+# A folder of leakhunt's own is known by its three; only the records tell of deaths.
+_OWN = frozenset({"agents", "records", "snapshots"})
 # Source code and documentation quote kernels; whoever means them can name them.
 _NO_LOGS = (
     ".py", ".pyi", ".pyc", ".c", ".h", ".cc", ".cpp", ".go", ".rs", ".java", ".js", ".ts", ".css", ".html", ".htm", ".svg",
@@ -75,13 +77,14 @@ def may_be_log(path: str) -> bool:
 
 
 def _paths(folder: str, skipped: list[Skipped]) -> Iterator[str]:
-    """Yield the paths of what is no folder; hidden trees and libraries are left out."""
+    """Yield the paths of what is no folder; hidden trees, libraries and leakhunt's snapshots are left out."""
 
     def refused(error: OSError) -> None:
         skipped.append(Skipped(str(error.filename), _reason(error)))
 
     for here, folders, names in os.walk(folder, onerror=refused):
-        folders[:] = sorted(name for name in folders if name not in _OTHER_TREES and not name.startswith("."))
+        others = _OTHER_TREES | (_OWN - {"records"} if _OWN.issubset(folders) else frozenset())
+        folders[:] = sorted(name for name in folders if name not in others and not name.startswith("."))
         for name in sorted(names):
             yield os.path.join(here, name)
 

@@ -138,8 +138,6 @@ def begun(line: dict[str, Any], source: str, number: int, raw: bytes) -> Begun |
         _text(line.get("queue")),
         _count(line.get("retries")) or 0,
         line.get("redelivered") is True,
-        line.get("acks_late") is True,
-        line.get("reject_lost") is True,
         _count(line.get("args_size")),
         _text(line.get("args_hash")),
         _count(line.get("rss")),

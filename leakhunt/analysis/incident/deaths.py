@@ -88,9 +88,8 @@ def _matched(pairs: Sequence[Pair]) -> list[Pair]:
         others[pair.death].append(pair)
         if pair.kill not in by_kill and pair.death not in by_death:
             by_kill[pair.kill] = by_death[pair.death] = pair
-    for (
-        pair
-    ) in ordered:  # a death without a kill takes one from a death that has a second choice at the same place
+    # A death without a kill takes one from a death that has a second choice at the same place.
+    for pair in ordered:
         holder = by_kill.get(pair.kill)
         if pair.death in by_death or pair.silent or not pair.same_place or holder is None:
             continue
@@ -183,9 +182,8 @@ def _task(death: WorkerDeath, *, all_lost: bool = True) -> LostTask | None:
         return None
     first = tasks[0]
     candidates = tuple(Candidate(task.name, task.id, task.how) for task in tasks) if len(tasks) > 1 else ()
-    if death.cause == "vanished" and (
-        len(tasks) > 1 or not all_lost
-    ):  # none was spared, or any may have been
+    if death.cause == "vanished" and (len(tasks) > 1 or not all_lost):
+        # None was spared, or any may have been.
         candidates = tuple(Candidate(task.name, task.id, task.how) for task in tasks)
         return LostTask(None, None, "all" if all_lost else "received", candidates, death.tasks_omitted)
     if first.how == "job":

@@ -126,9 +126,8 @@ def _same_pid(kill: OomKill, death: WorkerDeath, same: Kinship) -> bool | None:
     if death.pid in {kill.pid, kill.tgid}:
         return True
     in_service = kill.cgroup is not None and kill.cgroup.unit is not None
-    on_host = (
-        death.place.unit is not None or "host" in same.matched
-    )  # a container would have a name of its own
+    # A container would have a name of its own.
+    on_host = death.place.unit is not None or "host" in same.matched
     return False if in_service and on_host else None
 
 

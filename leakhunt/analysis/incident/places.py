@@ -12,11 +12,8 @@ from leakhunt.model.oom import OomKill
 
 _SHORT_ID = re.compile(r"[0-9a-f]{12}")
 _NOWHERE = Place()
-IDENTITY, POD, HOST = (
-    4,
-    2,
-    1,
-)  # the same container or unit; the same pod, in which there may be others; the same machine
+# The same container or unit; the same pod, in which there may be others; the same machine.
+IDENTITY, POD, HOST = 4, 2, 1
 
 
 class Kinship(NamedTuple):
@@ -75,8 +72,7 @@ def _comparisons(one: Place, other: Place) -> Iterator[tuple[str, int, bool | No
     """Yield a word for each thing compared, its weight, and whether it is the same; None where one side is silent."""
     yield "container", IDENTITY, _same_id(one.container_id, other.container_id)
     yield "pod", POD, _same(one.pod_uid, other.pod_uid)
-    same_pod = _same(_last(one.pod), _last(other.pod))
-    yield "pod", POD, same_pod
+    yield "pod", POD, _same(_last(one.pod), _last(other.pod))
     yield "container", IDENTITY, _same(one.container, other.container)
     yield "unit", IDENTITY, _same(_service(one.unit), _service(other.unit))
     yield "control group", IDENTITY, _same(one.cgroup, other.cgroup) or None

@@ -19,13 +19,13 @@ from leakhunt.model.columns import UNKNOWN
 from leakhunt.model.evidence import Evidence, Place
 from leakhunt.model.incident import InFlight, WorkerDeath
 from leakhunt.model.oom import Candidate, LostTask, OomKill, WorkerRef
-from leakhunt.model.record import Begun, Life
+from leakhunt.model.record import FIRST_NAMESPACE, Begun, Life
 from leakhunt.units import count_of, format_size
 
 HOW = "recorded"
-_FIRST_NAMESPACE = 0xEFFFFFFC  # of processes: the one that the kernel's numbers are of
 _TICKS_S = 100.0  # in which the kernel tells when a process began
 _DOUBT_S = 2.0
+_PID = 8  # what the same number weighs
 _LARGE = 1 << 20
 _MOST_CANDIDATES = 20
 
@@ -115,9 +115,6 @@ def _best(kill: OomKill, lives: Iterable[Life]) -> list[_Fit]:
     return equal
 
 
-_PID = 8
-
-
 def _fit(kill: OomKill, life: Life) -> _Fit | None:
     """Weigh a record against a kill; None where it is of another process."""
     boots = _same_boot(kill, life)
@@ -163,7 +160,7 @@ def _timed(kill: OomKill, life: Life, *, boots: bool | None) -> bool | None:
 def _host_pid(life: Life) -> int | None:
     """Return a process's number on its machine, where it could know it."""
     process = life.process
-    if process.pid_ns == _FIRST_NAMESPACE or len(process.pids) > 1:
+    if process.pid_ns == FIRST_NAMESPACE or len(process.pids) > 1:
         return process.pids[0]
     return None
 
@@ -269,7 +266,7 @@ def _history(life: Life, running: Sequence[Begun]) -> Iterator[str]:
 
 def _place(life: Life) -> Place:
     process = life.process
-    hosted = process.pid_ns in {None, _FIRST_NAMESPACE}  # in a container, the name is the container's
+    hosted = process.pid_ns in {None, FIRST_NAMESPACE}  # in a container, the name is the container's
     return Place(
         host=process.key.host if hosted else None,
         container_id=process.container,

@@ -147,11 +147,11 @@ class Recorder:
         try:
             if not self._is_ready(begins=True):
                 return
+            rss = self._memory.rss()
+            traced = self._traced.begin() if self._traced is not None else ""
             key = (task, queue, acks_late, reject_lost, retries, redelivered)
             fixed = self._known.get(key) or self._fix(key, settings(key))
             hashed = hash_of(argsrepr, kwargsrepr, self._salt)
-            rss = self._memory.rss()
-            traced = self._traced.begin() if self._traced is not None else ""
             line = (
                 f'{{"e":"start","t":{time.time():.6f},"id":{text(task_id)},{fixed}'
                 f'"args_size":{size_of(args, kwargs)},"args_hash":{quoted(hashed)},"rss":{number(rss)}{traced}}}\n'
@@ -172,11 +172,11 @@ class Recorder:
             self._running.pop(task_id, None)
             if not self._is_ready():
                 return
-            key = (task, state)
-            fixed = self._known.get(key) or self._fix(key, f'"task":{text(task)},"state":{text(state)},')
             rss = self._memory.rss()
             peak = None if self._shared else self._memory.end(task_id, rss)
             traced = self._traced.end() if self._traced is not None else ""
+            key = (task, state)
+            fixed = self._known.get(key) or self._fix(key, f'"task":{text(task)},"state":{text(state)},')
             self._journal.append(
                 (
                     f'{{"e":"end","t":{time.time():.6f},"id":{text(task_id)},{fixed}'

@@ -273,9 +273,8 @@ def strip(text: str) -> tuple[Stamp, str]:
     end = text.find(" kernel: ", 0, _REACH) + len(" kernel: ")
     stamp = _strip_head(text[:end]) if end >= len(" kernel: ") else None
     if stamp is not None and stamp.host is not None and (match := speakers.SPEAKS.match(text, end)):
-        return Stamp(stamp.wall, float(match[1]), *stamp[2:]), text[
-            match.end() :
-        ]  # as all that follows would
+        spoken = text[match.end() :]  # what follows the stamp has no prefix of its own
+        return Stamp(stamp.wall, float(match[1]), *stamp[2:]), spoken
     reader = _Reader(text, stamp or Stamp())
     reader.at = end if stamp else 0  # lines of one second open alike
     reader.run()

@@ -64,9 +64,8 @@ def hear_records(inputs: Sequence[Input]) -> Iterator[object]:
         last = utc(file.last) if file.last else None
         yield SourceSummary(file.name, KIND, file.lines, file.size, first, last, 0)
     unended = [begun for life in records.lives for begun in life.running.values()]
-    lost = {
-        begun.id: begun for begun in sorted(unended, key=lambda begun: -begun.when)
-    }  # the first of each id
+    latest_first = sorted(unended, key=lambda begun: -begun.when)
+    lost = {begun.id: begun for begun in latest_first}  # the first of each id
     if lost and len(lost) <= _MOST_SOUGHT:
         yield from _begun_again(inputs, lost)
 
