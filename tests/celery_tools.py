@@ -38,12 +38,23 @@ app.conf.update(
     result_expires=600,
     broker_connection_retry_on_startup=True,
     worker_enable_remote_control=False,
+    worker_proc_alive_timeout=60,
 )
 if url.startswith("filesystem"):
     app.conf.broker_transport_options = {
         "data_folder_in": "queue", "data_folder_out": "queue", "control_folder": "control", "polling_interval": 0.1,
     }
+if "SHOP_VISIBILITY" in os.environ:
+    app.conf.broker_transport_options = {"visibility_timeout": float(os.environ["SHOP_VISIBILITY"])}
 kept = []
+
+
+def wait(most):
+    print(f"waiting in {os.getpid()}", flush=True)
+    end = time.monotonic() + (most or 3600)
+    while time.monotonic() < end:
+        time.sleep(0.01)
+    return "ended by itself"
 
 
 @app.task(name="shop.who")
@@ -71,20 +82,23 @@ def eat():
 
 
 @app.task(name="shop.patient", soft_time_limit=1)
-def patient():
-    print("patient begins", flush=True)
+def patient(most):
     try:
-        while True:
-            time.sleep(0.01)
+        return wait(most)
     except SoftTimeLimitExceeded:
-        return "soft"
+        return "asked to stop"
 
 
-@app.task(name="shop.linger")
+@app.task(name="shop.stubborn", time_limit=1)
+def stubborn(most):
+    return wait(most)
+
+
+@app.task(name="shop.linger", acks_late=True)
 def linger(path):
-    print(f"lingering in {os.getpid()}", flush=True)
-    with open(path, "rb") as fifo:
-        fifo.read()
+    print(f"waiting in {os.getpid()}", flush=True)
+    while not os.path.exists(path):
+        time.sleep(0.01)
     return os.getpid()
 
 
@@ -106,15 +120,12 @@ import json, os, sys
 from celery import Celery
 
 app = Celery("client", broker=os.environ["SHOP_URL"], backend=os.environ["SHOP_URL"])
-sent = {}
 for line in sys.stdin:
     word, *rest = json.loads(line)
     if word == "send":
-        promise = app.send_task(rest[0], rest[1])
-        sent[promise.id] = promise
-        answer = promise.id
+        answer = app.send_task(rest[0], rest[1]).id
     else:
-        answer = sent[rest[0]].get(timeout=60, propagate=False)
+        answer = app.AsyncResult(rest[0]).get(timeout=60, propagate=False)
         if isinstance(answer, BaseException):
             answer = {"raised": type(answer).__name__}
     print(json.dumps(answer), flush=True)

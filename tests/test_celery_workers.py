@@ -3,7 +3,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import signal
 import subprocess
 import sys
 import tracemalloc
@@ -15,7 +14,6 @@ from typing import Any
 import pytest
 from celery_tools import SECONDS, Running, entry_point, eventually, redis_server, worker
 from conftest import ROOT
-from oom_tools import memory_cgroup, why_not
 
 from leakhunt.capture.letters import SnapshotRequest
 from leakhunt.control.answers import snapshot, status
@@ -62,11 +60,6 @@ def events(running: Running, pid: int) -> list[dict[str, Any]]:
     return [json.loads(line) for line in record.read_text(encoding="utf-8").splitlines()]
 
 
-def kinds(running: Running, pid: int) -> list[str]:
-    """Return the kinds of the lines of a process's record."""
-    return [line["e"] for line in events(running, pid)]
-
-
 def test_children_give_snapshots_that_are_their_own(redis: str, tmp_path: Path) -> None:
     """Each child of a pool traces from its start, counts its executions, and knows where the tasks are written."""
     with worker(tmp_path, redis, "-c", "2", variables=EVERYTHING) as running:
@@ -87,81 +80,6 @@ def test_children_give_snapshots_that_are_their_own(redis: str, tmp_path: Path) 
         assert running.call("shop.keep", 1) in ran
         assert running.stop() == 0
     assert running.agents() == []
-
-
-@pytest.mark.parametrize("variables", [{}, EVERYTHING], ids=["without", "with"])
-def test_limits_and_handlers_are_as_without_leakhunt(
-    redis: str, tmp_path: Path, variables: dict[str, str]
-) -> None:
-    """A soft time limit reaches its task, and the handlers of a child are billiard's, with the agent as without."""
-    with worker(tmp_path, redis, "-c", "1", variables=variables) as running:
-        handlers = running.call("shop.handlers")
-        assert "soft_timeout_sighandler" in handlers["SIGUSR1"]
-        assert "Handlers.SIG_IGN" in handlers["SIGINT"]
-        assert ("leakhunt" in handlers["SIGURG"]) is bool(variables)
-        task = running.send("shop.patient")
-        running.until("patient begins")
-        for child in children(running):
-            snapshot(child, LIGHT)  # in the middle of the task, before its limit
-        assert running.result(task) == "soft"
-        assert running.until("Soft time limit (1s) exceeded for shop.patient")
-        assert running.call("shop.fail") == {"raised": "ValueError"}
-        assert running.stop() == 0
-
-
-@pytest.mark.parametrize("variables", [{}, EVERYTHING | {"AT_EXIT": "1"}], ids=["without", "with"])
-def test_children_are_replaced_as_without_leakhunt(
-    redis: str, tmp_path: Path, variables: dict[str, str]
-) -> None:
-    """A child that has run its tasks leaves, another takes its place, and the record says why."""
-    with worker(tmp_path, redis, "-c", "1", "--max-tasks-per-child", "2", variables=variables) as running:
-        ran = [running.call("shop.who") for _ in range(4)]
-        assert ran[0] == ran[1] != ran[2] == ran[3]
-        assert running.stop() == 0
-    if variables:
-        assert kinds(running, ran[0]) == ["process", *["start", "end"] * 2, "recycle", "exit"]
-        *_, why, left = events(running, ran[0])
-        assert (why["why"], left["code"]) == ("tasks", 155)
-        (last,) = (running.folder / "snapshots").glob(f"*-{ran[0]}-*.bin")
-        assert (told(str(last))["reason"], told(str(last))["executions"]) == ("exit", {"shop.who": 2})
-
-
-def test_a_warm_shutdown_ends_what_runs(redis: str, tmp_path: Path) -> None:
-    """A task that runs when the worker is asked to end is finished, and the record is too."""
-    os.mkfifo(tmp_path / "fifo")
-    with worker(tmp_path, redis, "-c", "1", variables=EVERYTHING) as running:
-        task = running.send("shop.linger", str(tmp_path / "fifo"))
-        pid = int(running.until("lingering in").split()[-1])
-        running.process.terminate()
-        running.until("Warm shutdown")
-        (child,) = children(running)
-        assert status(child, SECONDS).executions == {}
-        (tmp_path / "fifo").write_bytes(b"")
-        assert running.process.wait(SECONDS) == 0
-        assert running.result(task) == pid
-    assert kinds(running, pid) == ["process", "start", "end", "exit"]
-    assert events(running, pid)[2]["state"] == "SUCCESS"
-
-
-def test_a_killed_child_leaves_its_task_on_record(redis: str, tmp_path: Path) -> None:
-    """After kill -9 the record ends with the task that was running; the next child works, and answers."""
-    os.mkfifo(tmp_path / "fifo")
-    with worker(tmp_path, redis, "-c", "1", variables=EVERYTHING) as running:
-        task = running.send("shop.linger", str(tmp_path / "fifo"))
-        pid = int(running.until("lingering in").split()[-1])
-        (child,) = children(running)
-        taken = snapshot(child, LIGHT)
-        os.kill(pid, signal.SIGKILL)
-        assert running.result(task) == {"raised": "WorkerLostError"}
-        assert running.call("shop.who") != pid
-        counted(running, 1)
-        (other,) = children(running)
-        assert other.pid != pid
-        assert told(snapshot(other, LIGHT).path)["executions"] == {"shop.who": 1}
-        assert running.stop() == 0
-    last = events(running, pid)[-1]
-    assert (last["e"], last["task"], last["id"]) == ("start", "shop.linger", task)
-    assert told(taken.path)["pid"] == pid
 
 
 @pytest.mark.parametrize("pool", ["solo", "threads", "gevent"])
@@ -262,24 +180,6 @@ def test_an_agent_is_brought_into_a_child_that_runs(redis: str, tmp_path: Path) 
         assert "shop.keep" in told(snapshot(child, LIGHT).path)["tasks"]
         assert running.stop() == 0
     assert running.agents() == []
-
-
-def test_an_oom_kill_leaves_its_task_on_record(redis: str, tmp_path: Path) -> None:
-    """When the kernel kills a child for want of memory, its record ends with the task that was running."""
-    if (reason := why_not()) is not None:
-        pytest.skip(reason)
-    with (
-        memory_cgroup(320 << 20) as group,
-        worker(tmp_path, redis, "-c", "1", variables={"RECORD": "1"}, before=group.entered) as running,
-    ):
-        (child,) = children(running)
-        task = running.send("shop.eat")
-        assert running.until("exited with 'signal 9 (SIGKILL)'")
-        assert running.result(task) == {"raised": "WorkerLostError"}
-        assert running.call("shop.who") != child.pid
-    head, last = events(running, child.pid)
-    assert (head["limit"], head["name"]) == (group.limit, "ForkPoolWorker-1")
-    assert (last["e"], last["task"], last["id"], last["acks_late"]) == ("start", "shop.eat", task, True)
 
 
 def test_the_entry_point_loads_nothing_unless_asked(tmp_path: Path) -> None:
