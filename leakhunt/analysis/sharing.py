@@ -4,13 +4,14 @@ Memory that one task keeps may lie where another had used and freed some: then R
 and grows while the second does. So what RSS does during a task names nobody. But over stretches of work a process grows
 in proportion to the executions of the one that keeps. A task is named only where the growth of stretches cannot be
 explained without it, by any mix of the others; and these stretches end with executions of that very task, when what
-others had put into its place has shown. Where several explain the growth equally well, all of them are suspected.
+others had put into its place has shown; what growth that shows later still may move is noise. Where several explain the
+growth equally well, all of them are suspected.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import combinations
 from math import sqrt
 from typing import NamedTuple
@@ -95,8 +96,9 @@ def shares(processes: Sequence[Executions], known: Collection[int] = ()) -> Shar
     sure: dict[int, Share] = {}
     processes = bounded(processes)
     tasks = looked_at(processes)
+    lag = _lag(processes)
     for task in tasks:
-        share = _share(processes, task, _SURE)
+        share = _share(processes, task, _SURE, lag)
         if share is not None:
             sure[task] = share
     growing = sorted(processes, key=growth_of, reverse=True)[:_MOST_ALONE] if len(processes) > 1 else []
@@ -104,14 +106,18 @@ def shares(processes: Sequence[Executions], known: Collection[int] = ()) -> Shar
     for process in growing:
         if growth_of(process) < NOISE:
             break
-        found = {task: _share([process], task, _SURE_ALONE) for task in tasks if task not in sure}
+        lag = _lag([process])
+        found = {task: _share([process], task, _SURE_ALONE, lag) for task in tasks if task not in sure}
         alone = {task: share for task, share in found.items() if share is not None}
         for task, share in alone.items():
             before = sure.get(task)
             sure[task] = share._replace(processes=1) if before is None else _joined(before, share)
         explained += [process] if alone else []
     rest = [process for process in processes if not any(process is one for one in explained)]
-    doubt, told = _doubt(rest, {*known, *sure})
+    named = {*known, *sure}
+    doubt, told = _doubt(rest, named)
+    if doubt is None and not explained and len(named) == 1:
+        sure = {task: _alone(processes, task, share) for task, share in sure.items()}
     return Shares(sure, doubt, told or bool(sure))
 
 
@@ -121,25 +127,16 @@ def _joined(one: Share, other: Share) -> Share:
     return Share(slope, max(one.error, other.error), executions, one.processes + 1)
 
 
-def _share(processes: Sequence[Executions], task: int, least: float) -> Share | None:
+def _share(processes: Sequence[Executions], task: int, least: float, lag: float) -> Share | None:
     """Return what processes grow with a task, if that cannot be explained without it, and late no more than early."""
-    ran = sum(executions.task.count(task) for executions in processes)
-    total = sum(map(len, processes))
-    length = max(1, ran // _STRETCHES)
-    other = max(_SHORTEST, total // _STRETCHES)
-    stretches = [
-        stretch
-        for executions in processes
-        for stretch in (
-            cut(executions, length, task) if task in executions.task else cut(executions, other, None)
-        )
-    ]
+    stretches = _ending_with(task, processes)
     columns = columns_of(stretches)
     if task not in columns or len(stretches) < len(columns) + _SPARE:
         return None
     at = columns.index(task)
     rows, full = rows_of(stretches, columns).clipped()
-    slope, proof = full.slopes[at], _proof(rows, full, at)
+    noise = _noise(rows, full, lag)
+    slope, proof = full.slopes[at], _worse(rows, full, at, range(rows.width)) / noise
     counted = sum(stretch.counts[task] for stretch in stretches)
     if proof < least**2 or slope * counted < NOISE:
         return None
@@ -147,17 +144,52 @@ def _share(processes: Sequence[Executions], task: int, least: float) -> Share | 
     if len(late.growths) < 2:
         return None
     still = late.fit(range(late.width))
-    noise = rows.variance(full)
     lost = late.fit(one for one in range(late.width) if one != at).left - still.left
     if still.slopes[at] < _STILL * slope or lost < _STILL_SURE**2 * noise:
         return None
     return Share(slope, slope / sqrt(proof), counted)
 
 
-def _proof(rows: Rows, full: Fit, at: int) -> float:
-    """Return how much worse the fit is without a column, in squares of standard errors."""
-    without = rows.fit(one for one in range(rows.width) if one != at)
-    return max(0.0, without.left - full.left) / rows.variance(full)
+def _ending_with(task: int, processes: Sequence[Executions]) -> list[Stretch]:
+    """Cut the work into stretches that end with a task; processes that did not run it, into any."""
+    ran = sum(executions.task.count(task) for executions in processes)
+    length = max(1, ran // _STRETCHES)
+    other = max(_SHORTEST, sum(map(len, processes)) // _STRETCHES)
+    return [
+        stretch
+        for executions in processes
+        for stretch in (
+            cut(executions, length, task) if task in executions.task else cut(executions, other, None)
+        )
+    ]
+
+
+def _alone(processes: Sequence[Executions], task: int, share: Share) -> Share:
+    """Return what a task keeps once processes are warm, where that growth needs no other to explain it.
+
+    No task's part of a fit may shrink, so those that keep nothing have some of the growth by chance, and the one that
+    keeps would read as much too low.
+    """
+    stretches = _ending_with(task, processes)
+    columns = columns_of(stretches)
+    rows, full = rows_of([stretch for stretch in stretches if stretch.late], columns).clipped()
+    at = columns.index(task)
+    found = rows.fit([at])
+    if found.left > full.left + _WORSE**2 * rows.variance(full):
+        return share
+    proof = _worse(rows, found, at, [at]) / rows.variance(found)
+    return share._replace(slope=found.slopes[at], error=found.slopes[at] / sqrt(proof)) if proof else share
+
+
+def _worse(rows: Rows, fit: Fit, at: int, columns: Iterable[int]) -> float:
+    """Return how much more a fit of these columns leaves without one of them."""
+    return max(0.0, rows.fit(one for one in columns if one != at).left - fit.left)
+
+
+def _noise(rows: Rows, fit: Fit, lag: float) -> float:
+    """Return the variance of what a fit leaves, at least what growth that shows late moves over a stretch's two ends."""
+    late = lag * sum(rows.growths) / sum(map(sum, rows.counts))
+    return max(2.0 * late**2, rows.variance(fit))
 
 
 def _doubt(processes: Sequence[Executions], sure: Collection[int]) -> tuple[Doubt | None, bool]:
@@ -179,8 +211,7 @@ def _doubt(processes: Sequence[Executions], sure: Collection[int]) -> tuple[Doub
     least = max(NOISE, _GOOD_PART * sum(rows.growths) if base else 0)
     if explained.left <= limit or total < least or not _goes_on(stretches, rows, explained):
         return None, True
-    edges = 2.0 * (_lag(processes) * sum(rows.growths) / sum(map(sum, rows.counts))) ** 2
-    limit = full.left + _WORSE**2 * max(edges, rows.variance(full))
+    limit = full.left + _WORSE**2 * _noise(rows, full, _lag(processes))
     able = [
         at for at in range(rows.width) if at not in base and _may_keep(rows, at, total, counts[at]) <= limit
     ]

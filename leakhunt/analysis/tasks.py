@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 
 from leakhunt.analysis.culprits import FITTED, Judgement, judge_all
 from leakhunt.analysis.endings import endings
+from leakhunt.analysis.incident.choose import Choice
 from leakhunt.analysis.keeping import Keeping, quantile
 from leakhunt.model.columns import UNKNOWN
 from leakhunt.model.record import (
@@ -46,17 +47,20 @@ class _Task:
         self.beside: set[str] = set()  # others that its processes ran
 
 
-def analyse(records: Records, alive: Alive | None) -> TasksResult:
+def analyse(records: Records, alive: Alive | None, choice: Choice | None = None) -> TasksResult:
     """Tell what each task type keeps and needs, what was running at the end, and which belong on their own queue.
 
     Args:
         records: what was read.
         alive: who runs on this machine; None where that is not asked or not known.
+        choice: from when to when processes must have lived to be told of; the records are read for the same time.
     """
+    choice = choice or Choice()
     became = endings(records.lives, alive)
     tasks: dict[str, _Task] = defaultdict(_Task)
     running: list[RunningTask] = []
-    for life in records.lives:
+    lives = [life for life in records.lives if _within(life, became[life.process.key][0], choice)]
+    for life in lives:
         _count(life, records.tasks, tasks)
         for begun in life.running.values():
             ended, proof = became[life.process.key]
@@ -77,17 +81,25 @@ def analyse(records: Records, alive: Alive | None) -> TasksResult:
                     begun.rss,
                 )
             )
-    judged = judge_all([life.executions for life in records.lives if not life.process.shared], records.tasks)
+    judged = judge_all([life.executions for life in lives if not life.process.shared], records.tasks)
     by_name = {records.tasks[number]: judgement for number, judgement in judged.items()}
     found = [_result(name, task, by_name.get(name, _NOTHING)) for name, task in tasks.items()]
     trouble = {task.name for task in found if task.verdict in {"keeps", "spikes"}}
     return TasksResult(
         tasks=tuple(sorted((_placed(task, tasks, trouble) for task in found), key=_rank)),
         running=tuple(sorted(running, key=lambda one: (one.ended, one.since is None, one.since))),
-        processes=tuple(_summary(life, became[life.process.key][0]) for life in records.lives),
-        warnings=(*records.warnings, *_warnings(records.lives, running)),
+        processes=tuple(_summary(life, became[life.process.key][0]) for life in lives),
+        filtered=choice.words,
+        warnings=(*records.warnings, *_warnings(lives, running)),
         skipped=records.skipped,
     )
+
+
+def _within(life: Life, ended: str, choice: Choice) -> bool:
+    """Tell whether a process lived at any time that is asked for: from its first line to its last, or to now."""
+    began, last = life.process.began, _utc(life.last) if life.last else None
+    lasted = ended == "running" or Choice(since=choice.since).takes_time(last or began)
+    return lasted and Choice(until=choice.until).takes_time(began)
 
 
 def _count(life: Life, names: Sequence[str], tasks: dict[str, _Task]) -> None:

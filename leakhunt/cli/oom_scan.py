@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone, tzinfo
+from datetime import timezone, tzinfo
 from typing import Any
 
 import click
@@ -13,8 +13,8 @@ from leakhunt.api import oom as api
 from leakhunt.cli.loading import reading
 from leakhunt.cli.options import Duration, Zone, output, stacked, top
 from leakhunt.cli.output import Destination
+from leakhunt.cli.period import moment, period
 from leakhunt.model.oom import CONFIDENCES
-from leakhunt.moments import parse_moment
 from leakhunt.present.oom import oom_report
 from leakhunt.present.oom_document import document, kill_document
 from leakhunt.present.oom_tables import rows_report
@@ -24,10 +24,7 @@ from leakhunt.units import count_of
 def _choosing(function: Any) -> Any:  # noqa: ANN401 - a decorator as click has them
     """Add the options that choose what is shown, and what is known beforehand."""
     return stacked(
-        click.option(
-            "--since", metavar="WHEN", help="Show kills from then on: '2026-11-21 03:10', 2h (ago), today."
-        ),
-        click.option("--until", metavar="WHEN", help="Show kills up to then."),
+        period("Show kills"),
         click.option("--host", default="", metavar="GLOB", help="Show kills on this machine."),
         click.option("--comm", default="", metavar="GLOB", help="Show kills of processes of this name."),
         click.option(
@@ -162,17 +159,12 @@ def _settings(
     **choice: str,
 ) -> api.Settings:
     """Turn the options into what the API takes."""
-    now = datetime.now(timezone.utc)
     tz = next((zone for glob, zone in zones if not glob), timezone.utc)
-
-    def moment(text: str | None) -> datetime | None:
-        return None if text is None else parse_moment(text, tz, now)
-
     return api.Settings(
         kind=kind or "",
         tz=tz,
         zones=tuple((glob, zone) for glob, zone in zones if glob),
-        boot_time=moment(boot_time),
+        boot_time=moment(boot_time, tz),
         window_s=window,
-        choice=Choice(since=moment(since), until=moment(until), **choice),
+        choice=Choice(since=moment(since, tz), until=moment(until, tz), **choice),
     )

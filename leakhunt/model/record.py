@@ -279,11 +279,12 @@ class ProcessSummary:
 
 @dataclass(frozen=True)
 class TasksResult:
-    """What the records tell of each task type, of what is running, and of the processes."""
+    """What the records tell of each task type, of what is running, and of the processes; ``filtered`` says of what time."""
 
     tasks: tuple[TaskMemory, ...]
     running: tuple[RunningTask, ...]
     processes: tuple[ProcessSummary, ...]
     paths: tuple[str, ...] = ()
+    filtered: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     skipped: tuple[Skipped, ...] = ()

@@ -90,7 +90,8 @@ def _headline(result: TasksResult) -> str:
         few = all(task.verdict == "too few" for task in result.tasks)
         counted = f"{count_of(executions, 'execution')} of {count_of(len(result.tasks), 'task type')}"
         if not executions:
-            return f"No execution ended in {count_of(len(result.processes), 'process')}."
+            where = count_of(len(result.processes), "process") if result.processes else "any process"
+            return f"No execution ended in {where}."
         return (
             f"Too few executions to tell: {counted}."
             if few
@@ -113,7 +114,8 @@ def _suspicion(group: tuple[Suspicion, list[TaskMemory]]) -> str:
     suspicion, tasks = group
     sizes = sorted({format_size(task.suspected.each) for task in tasks if task.suspected is not None})
     each = f"{sizes[0]} per execution" if len(sizes) == 1 else "memory"
-    counted = f"{count_of(suspicion.executions, 'execution')}, {format_size(suspicion.total)}"
+    measured = _of(suspicion.executions, sum(task.executions for task in tasks))
+    counted = f"{format_size(suspicion.total)} over {measured}"
     if len(suspicion.tasks) == 1:
         return f"{suspicion.tasks[0]} may keep {each} (too few executions to be sure: {counted})"
     return f"{_either(suspicion.tasks)} keeps {each} ({_RAN[suspicion.ran]}: {counted})"
@@ -150,9 +152,13 @@ def _mean(task: TaskMemory) -> int:
 
 def _measured(task: TaskMemory) -> str:
     """Say how many executions the figures are of, where these are not all."""
-    if task.counted == task.executions:
-        return count_of(task.counted, "execution")
-    return f"{format_count(task.counted)} of {count_of(task.executions, 'execution')}"
+    return _of(task.counted, task.executions)
+
+
+def _of(counted: int, executions: int) -> str:
+    if counted == executions:
+        return count_of(counted, "execution")
+    return f"{format_count(counted)} of {count_of(executions, 'execution')}"
 
 
 def _facts(result: TasksResult) -> Iterator[str]:
@@ -163,7 +169,10 @@ def _facts(result: TasksResult) -> Iterator[str]:
         if process.growth is not None and not process.process.shared
     ]
     grown = f"; from first to last task they grew {format_size_diff(sum(growths))} in all" if growths else ""
-    yield f"{count_of(executions, 'execution')} in {count_of(len(result.processes), 'process')}{grown}."
+    ran = sum(process.executions > 0 for process in result.processes) or len(result.processes)
+    yield f"{count_of(executions, 'execution')} in {count_of(ran, 'process')}{grown}."
+    if result.filtered:
+        yield f"Counted (times in UTC): {', '.join(result.filtered)}."
 
 
 def _tasks_table(tasks: Sequence[TaskMemory], *, full: bool) -> Table:
@@ -214,7 +223,8 @@ def _details(task: TaskMemory) -> Iterator[Detail]:
     yield Detail(verdict + (f": {task.why}" if task.why else ""), "task")
     if task.verdict == "keeps" and task.kept is not None:
         low, high = format_size_diff(task.kept.low), format_size_diff(task.kept.high)
-        yield Detail(f"mostly {low} to {high} each, {_MEASURED[task.measured]}", "note")
+        mostly = low if low == high else f"mostly {low} to {high}"
+        yield Detail(f"{mostly} each, {_MEASURED[task.measured]}", "note")
     if task.verdict == "spikes" and task.peak is not None:
         median, most = format_size(task.peak.median), format_size(task.peak.p95)
         yield Detail(f"peaks: median {median}, 95 of 100 up to {most}", "note")

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -448,6 +448,50 @@ def test_a_few_executions_of_several_name_nobody(tmp_path: Path) -> None:
     assert all(task.suspected is not None and task.suspected.ran == "too few" for task in found.values())
 
 
+def columns_of(work: Iterable[tuple[str, int]]) -> Executions:
+    """Return work as columns; tasks are called by their numbers."""
+    columns, rss = Executions(), 1 << 30
+    for task, grown in work:
+        columns.add(int(task), rss, rss + grown, rss + grown)
+        rss += grown
+    return columns
+
+
+@pytest.mark.parametrize("cache", [0, 64])
+def test_what_is_named_alone_does_not_read_low(cache: int) -> None:
+    """In random mixes, while a cache fills or not, the one task that keeps memory is told with what it keeps on average."""
+    slopes = []
+    for seed in range(12):
+        left, work = cache, []
+        order = mix(2_000, "0", "1", "2", "3", seed=seed)
+        for task, grown in heap(order, {"0": 3 * KIB}, {"1": 100 * KIB, "2": 30 * KIB}):
+            fills = task == "3" and left > 0
+            left -= fills
+            work.append((task, grown + 16 * KIB * fills))
+        sure = shares([columns_of(work)]).sure
+        assert sure.keys() <= {0}
+        slopes += [share.slope for share in sure.values()]
+    assert len(slopes) >= 10
+    assert sum(slopes) / len(slopes) == pytest.approx(3 * KIB, rel=0.05)
+
+
+def test_growth_that_shows_late_seldom_names_where_it_shows() -> None:
+    """Where a rare task's growth is what a frequent one left long before, it is seldom named: both are suspected."""
+    named = suspected = 0
+    for seed in range(20):
+        chance = random.Random(seed)  # noqa: S311 - likewise
+        waiting, work = 0, []
+        for task in chance.choices("012", [30, 5, 60], k=1_500):
+            shows = min(waiting, chance.randrange(70_000)) // PAGE * PAGE if task == "1" else 0
+            waiting += 5_000 * (task == "0") - shows
+            work.append((task, shows))
+        found = shares([columns_of(work)])
+        named += 1 in found.sure
+        suspected += found.doubt is not None and {0, 1} <= found.doubt.slopes.keys()
+    assert named <= 3
+    assert suspected >= 16
+
+
 @pytest.mark.parametrize("seed", range(60))
 def test_the_wrong_one_is_not_named(seed: int) -> None:
     """In a random mix, on a heap that gives nothing back, none but the task that keeps is named, or suspected without it."""
@@ -455,11 +499,8 @@ def test_the_wrong_one_is_not_named(seed: int) -> None:
     size, needs = chance.choice([3 * KIB, 20 * KIB]), chance.choice([0, 30 * KIB, 300 * KIB])
     names = [str(number) for number in range(chance.randint(2, 4))]
     order = chance.choices(names, [chance.uniform(0.05, 1.0) for _ in names], k=1_200)
-    columns, rss = Executions(), 1 << 30
-    for task, grown in heap(order, {"0": size}, {name: needs // int(name) for name in names[1:]}):
-        columns.add(int(task), rss, rss + grown, rss + grown)
-        rss += grown
-    judged = judge_all([columns], names)
+    work = heap(order, {"0": size}, {name: needs // int(name) for name in names[1:]})
+    judged = judge_all([columns_of(work)], names)
     keeping = {names[task] for task, one in judged.items() if one.keeping.verdict == "keeps"}
     suspected = {name for one in judged.values() if one.suspected is not None for name in one.suspected.tasks}
     assert keeping <= {"0"}

@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 from conftest import ROOT, Run
-from record_tools import BEGAN, executions, process, start, written
+from record_tools import BEGAN, end, executions, process, start, written
 
 import leakhunt
 
@@ -43,7 +43,7 @@ def test_real_processes_are_judged_right(run: Run) -> None:
         **dict.fromkeys(found, "clean"), leaking: "keeps", spiking: "spikes",
     }  # fmt: skip
     kept = found[leaking]["kept_per_execution"]
-    assert kept["low"] - KIB <= PROOF["mixed"]["kept_each"][leaking] <= kept["high"] + KIB
+    assert kept["median"] == pytest.approx(PROOF["mixed"]["kept_each"][leaking], rel=0.03)
     assert 70 * MIB < found[leaking]["recycle_after"] * PROOF["mixed"]["kept_each"][leaking] <= 100 * MIB
     assert abs(found[spiking]["peak"]["median"] - PROOF["mixed"]["spike"][spiking]) < 1 << 20
     assert found["shop.tasks.pay"]["failures"] == found["shop.tasks.pay"]["executions"] > 0
@@ -84,7 +84,12 @@ def test_none_of_several_is_blamed(run: Run, tmp_path: Path) -> None:
     assert "own queue" not in text
     assert "a queue and workers" not in text
     assert "worker_max_tasks_per_child" not in text
-    for task in document(run, str(tmp_path))["tasks"]:
+    found = document(run, str(tmp_path))["tasks"]
+    assert (
+        f" over {found[0]['suspected']['executions']} of {sum(task['executions'] for task in found)} executions)"
+        in text
+    )
+    for task in found:
         assert (task["verdict"], task["kept_per_execution"], task["own_queue"]) == ("too few", None, False)
         assert task["suspected"]["tasks"] == ["a.clean", "a.render"]
         assert (task["suspected"]["ran"], task["suspected"]["per_execution"]) == ("in turns", 4 * KIB)
@@ -117,6 +122,72 @@ def test_what_is_no_record_is_an_error(run: Run, tmp_path: Path, content: bytes 
     result = run(["tasks", str(tmp_path)])
     assert result.code == 0
     assert result.out.startswith("No execution ended in 1 process.\n")
+
+
+def test_sizes_that_are_all_the_same_are_told_once(run: Run, tmp_path: Path) -> None:
+    """Where the quartiles are one size, it is no range."""
+    written(tmp_path / "w.jsonl", [process(), *executions([("a.b", 4 * KIB)] * 300)])
+    out = run(["tasks", str(tmp_path)], env={"COLUMNS": "200"}).out
+    assert "  +4.0 KiB each, by RSS\n" in out
+    assert "mostly" not in out
+
+
+def test_processes_that_ran_nothing_are_not_counted(run: Run) -> None:
+    """Executions are told of so many processes as ran any: a pool's main process runs none."""
+    assert "60 executions in 1 process;" in run(["tasks", f"{KILLED}/records"]).out
+
+
+def at(seconds: float) -> str:
+    """Return what a user may type for a moment so many seconds after BEGAN."""
+    return f"@{BEGAN + seconds}"
+
+
+@pytest.mark.parametrize(
+    ("options", "ended"),
+    [
+        ([], 5),
+        (["--since", at(3.5)], 3),  # the third ends then
+        (["--since", at(3.6)], 2),
+        (["--until", at(3.5)], 3),
+        (["--until", at(3.4)], 2),
+        (["--since", at(2.2), "--until", at(4.2)], 2),  # begun before one border, and ended behind the other
+        (["--since", at(9)], 0),
+    ],
+)
+def test_a_time_counts_what_ended_in_it(run: Run, tmp_path: Path, options: list[str], ended: int) -> None:
+    """With --since and --until the executions count that ended then, borders included, whenever they began."""
+    left = {"e": "exit", "t": BEGAN + 20, "code": 0}
+    written(tmp_path / "w.jsonl", [process(), *executions([("a.b", 4 * KIB)] * 5), left])
+    found = document(run, str(tmp_path), *options)
+    assert sum(task["executions"] for task in found["tasks"]) == ended
+    assert [one["executions"] for one in found["processes"]] == [ended]
+    assert found["running"] == found["warnings"] == []
+    assert all(one["ended"] == "exit" for one in found["processes"])
+    text = run(["tasks", str(tmp_path), *options], env={"COLUMNS": "200"}).out
+    assert ("Counted (times in UTC): " in text) == bool(options)
+
+
+def test_what_was_running_at_the_borders(run: Run, tmp_path: Path) -> None:
+    """A task that began behind the time, or ended behind it, is not among those that did not end; nor are processes gone before."""
+    old, main = process(4242), process(4000, ppid=1, role="main", name="MainProcess")
+    work = [
+        start("a.b", "ended", BEGAN + 1),
+        end("a.b", "ended", BEGAN + 8),
+        start("a.c", "killed", BEGAN + 9),
+    ]
+    written(tmp_path / "w.jsonl", [old, *work])
+    written(tmp_path / "m.jsonl", [main, {"e": "exit", "t": BEGAN + 30, "code": 0}])
+
+    def running(*options: str) -> list[tuple[str, str]]:
+        return [(one["id"], one["ended"]) for one in document(run, str(tmp_path), *options)["running"]]
+
+    assert running() == running("--since", at(8.5)) == running("--since", at(9)) == [("killed", "killed")]
+    assert running("--until", at(5)) == running("--until", at(8.5)) == []
+    assert running("--since", at(10)) == []
+    pids = [one["pid"] for one in document(run, str(tmp_path), "--since", at(10))["processes"]]
+    assert pids == [4000]
+    assert document(run, str(tmp_path), "--until", f"@{BEGAN - 60}")["processes"] == []
+    assert run(["tasks", str(tmp_path), "--since", "whenever"]).code == 2
 
 
 def test_csv_has_a_row_for_each_task(run: Run) -> None:

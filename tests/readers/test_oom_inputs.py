@@ -173,6 +173,18 @@ def test_each_file_is_read_once(tmp_path: Path) -> None:
     assert source.place == Place(container="celery", container_id=ID, pod="shop/w-1", pod_uid=UID)
 
 
+def test_of_a_folder_of_leakhunt_s_own_the_records_are_read(tmp_path: Path) -> None:
+    """Beside leakhunt's records its agents and snapshots are passed over; elsewhere folders of these names are read."""
+    for name in ("agents", "records", "snapshots"):
+        (tmp_path / "own" / name).mkdir(parents=True)
+        (tmp_path / "own" / name / "a.jsonl").write_bytes(log(1))
+    gathered = gather([str(tmp_path)])
+    assert names(gathered, tmp_path) == [[os.path.join("own", "records", "a.jsonl")]]
+    assert not gathered.skipped
+    (tmp_path / "own" / "records").rename(tmp_path / "own" / "logs")
+    assert len(gather([str(tmp_path)]).inputs) == 3
+
+
 def test_links_do_not_lead_out_of_a_folder(tmp_path: Path) -> None:
     """A link out of the folder is told and not followed, except to where container runtimes keep their logs."""
     outside = tmp_path / "outside"

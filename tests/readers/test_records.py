@@ -14,7 +14,8 @@ from record_tools import BEGAN, end, process, start, written
 import leakhunt
 from leakhunt.model.record import Records
 from leakhunt.readers.oom_inputs import gather
-from leakhunt.readers.records import CUT, is_record, read_records
+from leakhunt.readers.record_lines import is_record
+from leakhunt.readers.records import CUT, read_records
 
 LINES = [
     process(),

@@ -15,7 +15,8 @@ from leakhunt.model.record import Begun
 from leakhunt.model.snapshot import Skipped
 from leakhunt.model.verdict import LiveSource
 from leakhunt.readers.oom_inputs import Input, gather
-from leakhunt.readers.records import is_record, parse_line, read_records, record_lines, telling, utc
+from leakhunt.readers.record_lines import is_record, parse_line, record_lines, utc
+from leakhunt.readers.records import read_records, telling
 
 KIND = "flight-record"
 _ID = re.compile(rb'"id":"([^"\\]{1,400})"')
