@@ -118,6 +118,8 @@ class LostTask:
             a whole, and all that were in flight with it).
         candidates: all that may be it, the likeliest first, where more than one may.
         omitted: how many further candidates there were.
+        took: bytes that the killed process held beyond those that it held when the task began; None where a flight record
+            does not tell, or several ran at once.
     """
 
     name: str | None
@@ -125,6 +127,7 @@ class LostTask:
     how: str
     candidates: tuple[Candidate, ...] = ()
     omitted: int = 0
+    took: int | None = None
 
 
 @dataclass(frozen=True)

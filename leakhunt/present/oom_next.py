@@ -1,4 +1,4 @@
-"""What to do next about a kill: a command that can be run as it is printed."""
+"""What to do next about a kill: a command that can be run as it is printed, or advice where none helps."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from typing import NamedTuple
 from leakhunt.analysis.incident.places import place_of
 from leakhunt.model.evidence import Place
 from leakhunt.model.oom import OomKill
+from leakhunt.units import format_size
 
 _KUBERNETES = frozenset({"kubernetes", "containerd", "crio"})
+_MOST = 0.5  # of what a process held: an execution that took so much is no leak's last drop
 _RUNNING = "such a worker, once 'leakhunt run' has started it"
 
 
 class NextStep(NamedTuple):
-    """A command, and what it is for."""
+    """A command, and what it is for; without one the purpose is the advice."""
 
     purpose: str
-    command: str
+    command: str = ""
 
 
 def next_step(kill: OomKill, paths: Sequence[str], *, details: bool = False) -> NextStep | None:
@@ -29,6 +31,8 @@ def next_step(kill: OomKill, paths: Sequence[str], *, details: bool = False) -> 
         paths: what the user named; nothing where this machine was looked at.
         details: whether the report's parts are shown already.
     """
+    if (step := _one_execution(kill)) is not None:
+        return step
     if kill.worker is None and (step := _worker_log(kill, paths)) is not None:
         return step
     if kill.worker is not None and kill.confidence == "possible":
@@ -58,6 +62,15 @@ def _kernel_log(kill: OomKill, paths: Sequence[str]) -> NextStep | None:
         return None
     words = f"journalctl -k -o json > kernel.json; {scan}"
     return NextStep("the kernel's log of that time, on that machine", words)
+
+
+def _one_execution(kill: OomKill) -> NextStep | None:
+    """Advise where the memory is this one execution's, and not what those before it left."""
+    task, held = kill.task, kill.rss
+    if task is None or task.took is None or held is None or task.took < _MOST * held:
+        return None
+    sizes = f"{format_size(task.took)} of the {format_size(held)} resident"
+    return NextStep(f"this execution took {sizes}: give {task.name} a queue of its own, or smaller input")
 
 
 def _growth(kill: OomKill, paths: Sequence[str], *, details: bool) -> NextStep | None:

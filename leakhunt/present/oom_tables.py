@@ -95,9 +95,13 @@ def kills(result: OomResult, limit: int, *, details: bool, evidence: bool) -> Ta
 
 def _next(kill: OomKill, paths: Sequence[str], *, details: bool = False) -> Iterator[Detail]:
     step = next_step(kill, paths, details=details)
-    if step is not None:
-        yield Detail(f"next: {step.purpose}:", "next")
-        yield Detail(step.command, "command")
+    if step is None:
+        return
+    if not step.command:
+        yield Detail(f"next: {step.purpose}", "note")
+        return
+    yield Detail(f"next: {step.purpose}:", "next")
+    yield Detail(step.command, "command")
 
 
 def _once(details: Iterable[Detail], told: set[str]) -> Iterator[Detail]:

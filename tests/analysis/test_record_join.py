@@ -10,6 +10,7 @@ from record_tools import BEGAN, end, process, start, written
 
 import leakhunt
 from leakhunt.model.oom import OomKill
+from leakhunt.present.oom_next import next_step
 
 Lines = list[dict[str, Any]]
 TASK = "shop.tasks.export_all"
@@ -20,6 +21,7 @@ KILL = (
 WORKER = (
     "[{when},100: ERROR/MainProcess] Process 'ForkPoolWorker-1' pid:{pid} exited with 'signal 9 (SIGKILL)'\n"
 )
+MIB = 1 << 20
 KILLED = 30  # seconds after BEGAN
 
 
@@ -99,6 +101,35 @@ def test_a_pid_in_a_container_is_not_the_kernel_s(tmp_path: Path) -> None:
     """A number that a container's own namespace gave proves nothing about the kernel's line."""
     (found,) = scanned(tmp_path, record(pid_ns=4026532000, host="7d9f0a1b2c3d"), log=kill())
     assert found.task is None
+
+
+@pytest.mark.parametrize(
+    ("rss", "known", "took", "single"),
+    [
+        (60 * MIB, {}, 144 * MIB, True),
+        (180 * MIB, {}, 24 * MIB, False),
+        (260 * MIB, {}, -56 * MIB, False),
+        (60 * MIB, {"shared": True}, None, False),
+        (None, {}, None, False),
+    ],
+    ids=["one execution", "those before it", "swapped out", "several at once", "not known"],
+)
+def test_memory_of_one_execution_is_no_leak(
+    tmp_path: Path, rss: int | None, known: dict[str, object], took: int | None, *, single: bool
+) -> None:
+    """Where one execution took most of what a killed process held, the advice is about its size; else a leak is sought."""
+    (found,) = scanned(tmp_path, [process(**known), start(TASK, "one", BEGAN + 20, rss)], log=kill())
+    assert found.task is not None
+    assert found.task.took == took
+    step = next_step(found, ())
+    assert step is not None
+    if single:
+        assert step == (
+            f"this execution took 144 MiB of the 204 MiB resident: give {TASK} a queue of its own, or smaller input",
+            "",
+        )
+    else:
+        assert step.command == "leakhunt hunt --celery --include=shop"
 
 
 def test_a_worker_s_log_and_a_record_agree(tmp_path: Path) -> None:

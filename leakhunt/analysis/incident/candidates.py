@@ -65,7 +65,7 @@ class Candidates:
 
 
 def _around(alike: Sequence[int], found: dict[int, None]) -> Iterator[int]:
-    """Yield the last of those that are called alike, and those without a precise clock among them first."""
+    """Yield the last of those that are called alike and were not found yet."""
     yield from islice((at for at in reversed(alike) if at not in found), _MOST_ALIKE)
 
 

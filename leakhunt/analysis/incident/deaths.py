@@ -181,11 +181,11 @@ def _task(death: WorkerDeath, *, all_lost: bool = True) -> LostTask | None:
     if not tasks:
         return None
     first = tasks[0]
-    candidates = tuple(Candidate(task.name, task.id, task.how) for task in tasks) if len(tasks) > 1 else ()
+    every = tuple(Candidate(task.name, task.id, task.how) for task in tasks)
+    candidates = every if len(tasks) > 1 else ()
     if death.cause == "vanished" and (len(tasks) > 1 or not all_lost):
         # None was spared, or any may have been.
-        candidates = tuple(Candidate(task.name, task.id, task.how) for task in tasks)
-        return LostTask(None, None, "all" if all_lost else "received", candidates, death.tasks_omitted)
+        return LostTask(None, None, "all" if all_lost else "received", every, death.tasks_omitted)
     if first.how == "job":
         return LostTask(first.name, first.id, first.how, candidates, death.tasks_omitted)
     if first.how in _SURE or (len(tasks) == 1 and not death.tasks_omitted):

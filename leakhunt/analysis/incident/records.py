@@ -214,7 +214,7 @@ def _told(kill: OomKill, fits: Sequence[_Fit]) -> OomKill:
     return replace(
         kill,
         worker=kill.worker if kept else worker,
-        task=_lost(running) or (None if fit.sure else kill.task),
+        task=_lost(running, took=_took(kill, life)) or (None if fit.sure else kill.task),
         place=kill.place.filled(_place(life)),
         notes=(*kill.notes, *_history(life, running)),
         evidence=with_more(kill.evidence, tuple(map(_line, running[:3]))),
@@ -233,11 +233,19 @@ def _one_of(kill: OomKill, fits: Sequence[_Fit]) -> OomKill:
     )
 
 
-def _lost(running: Sequence[Begun], how: str = "all") -> LostTask | None:
+def _took(kill: OomKill, life: Life) -> int | None:
+    """Return what a process held beyond what it held when its task began; None where it ran several at once."""
+    rss = [begun.rss for begun in life.running.values()]
+    if len(rss) != 1 or rss[0] is None or kill.rss is None or life.process.shared:
+        return None
+    return kill.rss - rss[0]
+
+
+def _lost(running: Sequence[Begun], how: str = "all", took: int | None = None) -> LostTask | None:
     if not running:
         return None
     if len(running) == 1:
-        return LostTask(running[0].task, running[0].id, HOW)
+        return LostTask(running[0].task, running[0].id, HOW, took=took)
     names = {begun.task for begun in running}
     candidates = tuple(Candidate(begun.task, begun.id, HOW) for begun in running[:_MOST_CANDIDATES])
     name = names.pop() if len(names) == 1 and how != "all" else None
