@@ -16,8 +16,9 @@ import time
 import tracemalloc
 from pathlib import Path
 
-from leakhunt.capture.letters import Asked, Registration, SnapshotRequest, TraceRequest, start_of
+from leakhunt.capture.letters import Asked, Registration, SnapshotRequest, TraceRequest
 from leakhunt.capture.mailbox import AGENTS, Box
+from leakhunt.capture.procfs import start_ticks
 
 _KEPT: list[bytes] = []
 
@@ -30,7 +31,7 @@ class StandIn:
         self.behaviour = behaviour
         self.taken = 0
         self.ran = 0
-        known = Registration(os.getpid(), start_of(os.getpid()), signal=int(signal.SIGURG), host="here")
+        known = Registration(os.getpid(), start_ticks(os.getpid()), signal=int(signal.SIGURG), host="here")
         registration = known._replace(**about)  # type: ignore[arg-type]  # the tests say what they mean
         self.box = Box(folder, known.folder)
         for path in (folder, f"{folder}/{AGENTS}", self.box.path, f"{folder}/snapshots"):

@@ -27,7 +27,8 @@ from leakhunt.model.statistics import DiffResult, Settings, SnapshotInfo, Statis
 from leakhunt.readers.dump import read_dump
 from leakhunt.readers.source import SourceTree
 
-_SHARED = frozenset({"", "/", "/home", "/opt", "/root", "/srv", "/tmp", "/usr", "/usr/local", "/var"})  # noqa: S108 - not to be read
+# Below these is the source of many programs; one's file could be taken for another's of the same name.
+_SHARED = frozenset({"", "/", "/home", "/opt", "/root", "/srv", "/usr", "/usr/local", "/var"})
 
 
 def load(path: str | os.PathLike[str], *, allow_partial: bool = False) -> Snapshot:
@@ -138,7 +139,10 @@ def top(
 
 
 def _is_of_one_project(root: str) -> bool:
-    """Tell whether a folder that all files of a snapshot are below is here, and more likely a project than a disk."""
+    """Tell whether a folder that all files of a snapshot are below is here, and holds one project as far as that is seen.
+
+    One that everybody may write to, such as /tmp, is nobody's project.
+    """
     if root in _SHARED or root == os.path.expanduser("~"):
         return False
     try:

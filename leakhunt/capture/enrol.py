@@ -8,8 +8,9 @@ from contextlib import suppress
 
 from leakhunt.capture.facts.identity import Identity
 from leakhunt.capture.folder import Folder
-from leakhunt.capture.letters import Registration, start_of
+from leakhunt.capture.letters import Registration
 from leakhunt.capture.mailbox import AGENTS, Box, boxes
+from leakhunt.capture.procfs import start_ticks
 from leakhunt.errors import LeakhuntError
 from leakhunt.version import __version__
 
@@ -31,7 +32,7 @@ def register(folder: Folder, who: Identity, **more: object) -> Box:
     """
     told = Registration(
         pid=who.pid,
-        start=start_of(who.pid),
+        start=start_ticks(who.pid),
         pids=who.pids,
         namespace=namespace(),
         role=who.role,
@@ -84,7 +85,7 @@ def clear(folder: str) -> None:
 
 def _is_dead(box: Box, theirs: Registration | None, here: int, host: str) -> bool:
     if theirs is not None and here and (theirs.namespace, theirs.host) == (here, host):
-        return start_of(theirs.pid) != theirs.start
+        return start_ticks(theirs.pid) != theirs.start
     try:
         age = time.time() - os.stat(box.path).st_mtime
     except OSError:

@@ -36,10 +36,17 @@ class Group(NamedTuple):
 
 
 class Use(NamedTuple):
-    """Bytes that a control group uses, and may use; None is unknown, or without limit."""
+    """How much memory a control group uses, and may use.
+
+    Attributes:
+        usage: bytes; None where unknown.
+        limit: bytes; None where there is none.
+        folder: of the group that has the limit; empty without one.
+    """
 
     usage: int | None = None
     limit: int | None = None
+    folder: str = ""
 
 
 def group_of(pid: int) -> Group:
@@ -69,10 +76,32 @@ def use_of(pid: int, root: str = "") -> Use:
         usage = _number(procfs.read(f"{folder}/{names[0]}", 64))
         limit = _number(procfs.read(f"{folder}/{names[1]}", 64))
         if limit is not None and (best.limit is None or limit < best.limit):
-            best = Use(usage, limit)
+            best = Use(usage, limit, folder)
         elif best.usage is None:
             best = best._replace(usage=usage)
     return best
+
+
+def used(folder: str, exact_from: int = 0) -> int | None:
+    """Return how many bytes a group uses, without files that were read and are not in use; None where unknown.
+
+    The kernel lets go of those files first when memory is short.
+
+    Args:
+        folder: the group's, of either version.
+        exact_from: below so many bytes these files are not looked up, and count.
+    """
+    for name, cache in (
+        ("memory.current", "inactive_file"),
+        ("memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        usage = _number(procfs.read(f"{folder}/{name}", 64))
+        if usage is not None and usage >= exact_from:
+            pairs = (line.partition(" ") for line in procfs.read(f"{folder}/memory.stat").splitlines())
+            usage -= next((_number(value) or 0 for key, _, value in pairs if key == cache), 0)
+        if usage is not None:
+            return max(0, usage)
+    return None
 
 
 def folders_of(pid: int, root: str = "") -> tuple[int, list[str]]:

@@ -31,7 +31,6 @@ class Registration(NamedTuple):
         since: when the agent started, seconds since the epoch.
         version: of leakhunt.
         python: its version.
-        can: the requests that it knows.
     """
 
     pid: int
@@ -50,7 +49,6 @@ class Registration(NamedTuple):
     since: float = 0.0
     version: str = ""
     python: str = ""
-    can: tuple[str, ...] = ("snapshot", "trace", "status")
 
     @property
     def folder(self) -> str:
@@ -116,15 +114,6 @@ class Asked(NamedTuple):
     why: str = ""
 
 
-def start_of(pid: int) -> int:
-    """Return when a process was started, in ticks since the boot: 0 where that is not known."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return int(file.read(4096).rpartition(b")")[2].split()[19])
-    except (OSError, IndexError, ValueError):
-        return 0
-
-
 def parse_request(data: bytes) -> Request:
     """Read a request.
 
@@ -163,9 +152,8 @@ def parse_registration(data: bytes) -> Registration | None:
         return None
     values: dict[str, object] = {}
     for name, value in found.items():
-        if name in {"pids", "can"}:
-            kind = int if name == "pids" else str
-            if not isinstance(value, list) or not all(type(item) is kind for item in value):
+        if name == "pids":
+            if not isinstance(value, list) or not all(type(item) is int for item in value):
                 return None
             values[name] = tuple(value)
         elif name in Registration._fields:

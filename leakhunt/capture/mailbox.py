@@ -11,6 +11,7 @@ seen in part. Nobody follows a symlink.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -23,7 +24,6 @@ from leakhunt.capture.letters import (
     Asked,
     Registration,
     Request,
-    parse_object,
     parse_registration,
     parse_request,
     written,
@@ -132,27 +132,6 @@ class Box:
             folder.write(f"ask-{nonce}.json", written(request))
         return nonce
 
-    def answer(self, nonce: str) -> dict[str, object] | None:
-        """Take the answer to a request, or None while there is none or it is being written; it is gone afterwards.
-
-        Raises:
-            LeakhuntError: it cannot be read, or is no answer.
-        """
-        name = f"answer-{nonce}.json"
-        with _Folder(self) as folder:
-            try:
-                os.stat(name, dir_fd=folder.fd, follow_symlinks=False)
-            except FileNotFoundError:
-                return None
-            found = parse_object(folder.read(name, LIMIT))
-            if found is not None and "ok" not in found and found.get("state") == "writing":
-                return None
-            with suppress(OSError):
-                os.unlink(name, dir_fd=folder.fd)
-        if found is None or not isinstance(found.get("ok"), bool):
-            raise LeakhuntError(f"{self.path}/{name}: not an answer")
-        return found
-
     def withdraw(self, nonce: str) -> bool:
         """Take a request back; false when the agent has taken it already."""
         try:
@@ -237,7 +216,9 @@ class _Folder:
                     os.fchown(fd, owner.st_uid, owner.st_gid)
                 data = json.dumps(value).encode()
                 if os.write(fd, data) != len(data):
-                    raise OSError(28, os.strerror(28))  # ENOSPC: only a full disk cuts so short a write
+                    raise OSError(
+                        errno.ENOSPC, os.strerror(errno.ENOSPC)
+                    )  # only a full disk cuts so short a write
             finally:
                 os.close(fd)
             os.rename(part, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
@@ -248,24 +229,32 @@ class _Folder:
 
 
 def open_folder(box: Box) -> int:
-    """Open a box's folder; below a foreign root, name by name, so that no symlink leads out of it.
+    """Open a box's folder; the caller closes the descriptor. Raises as :func:`open_below`."""
+    return open_below(os.path.join(box.folder, AGENTS, box.name), box.root)
+
+
+def open_below(path: str, root: str = "") -> int:
+    """Open a folder, below a foreign root name by name, so that no link leads out of it.
+
+    Args:
+        path: an absolute path, as the process sees it.
+        root: the process's root directory; empty where its files are ours.
 
     Returns:
-        a descriptor, which the caller closes.
+        a descriptor, the caller's to close.
 
     Raises:
-        OSError: it cannot be opened.
+        OSError: it cannot be opened, or a link is in the way.
     """
-    if not box.root:
-        return os.open(box.path, _FOLDER_FLAGS)
-    fd = os.open(box.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    for name in (*box.folder.split("/"), AGENTS, box.name):
+    if not root:
+        return os.open(path, _FOLDER_FLAGS)
+    fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    for name in path.split("/"):
         if name in {"", "."}:
             continue
-        if name == "..":
-            os.close(fd)
-            raise OSError(22, os.strerror(22))
         try:
+            if name == "..":
+                raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
             below = os.open(name, _FOLDER_FLAGS, dir_fd=fd)
         finally:
             os.close(fd)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 from leakhunt.capture import aside, parting
 from leakhunt.capture.bell import Bell
-from leakhunt.capture.groups import use_of
+from leakhunt.capture.groups import Use, use_of, used
 from leakhunt.capture.record.recorder import Recorder
 from leakhunt.capture.serving import Desk
 from leakhunt.capture.settings import Settings
@@ -52,7 +52,7 @@ class Agent:
         self._leaves = False
         self._waiting = 0  # the forked process that has nothing to do yet
         self._parent = -1  # the process that forked this one
-        self._limit: int | None = None
+        self._use = Use()
         self._station = Station(quiet=quiet)
         self._bell = Bell(settings.signal, self._serve)
         self._forget()
@@ -105,7 +105,7 @@ class Agent:
         undisturbed(self._start)
 
     def _start(self) -> None:
-        self._limit = use_of(self.pid).limit
+        self._use = use_of(self.pid)
         if self.who.role == "child":
             self.tracing.leave_out()
         if not self.who.works:
@@ -116,7 +116,7 @@ class Agent:
         self._watch_for_triggers()
         self._settle()
         level = self.settings.at_rss
-        if level is not None and level.share is not None and not self._limit:
+        if level is not None and level.share is not None and not self._use.limit:
             self._station.miss(
                 "without a memory limit no share of it is reached: no snapshot is taken for at-rss"
             )
@@ -132,7 +132,7 @@ class Agent:
             executions=self.executions,
             head=self._head,
             tasks=self._tasks,
-            limit=self._limit,
+            limit=self._use.limit,
         )
         self._station.miss(self._bell.hang())
 
@@ -257,7 +257,7 @@ class Agent:
         self._triggers = None
         if self.who.works and self.settings.automatic:
             now, rss = time.monotonic(), rss_now()
-            self._triggers = Triggers(self.settings, limit=self._limit, now=now, rss=rss)
+            self._triggers = Triggers(self.settings, limit=self._use.limit, now=now, rss=rss)
 
     def _look_after(self) -> None:
         """Have a thread look at the clock where something may come true while no task ends."""
@@ -275,7 +275,8 @@ class Agent:
         triggers = self._triggers
         if triggers is None or not triggers.watches_time:
             return self.tracing.until is not None
-        due = triggers.at(time.monotonic(), rss_now() if triggers.watches_memory else None)
+        group = used(self._use.folder, triggers.group_from) if triggers.group_from else None
+        due = triggers.at(time.monotonic(), rss_now() if triggers.watches_memory else None, group)
         if due:
             self._take(due)
         return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import tracemalloc
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -76,8 +75,6 @@ class Desk(NamedTuple):
             "executions": dict(self.executions),
             "rss": rss_now(),
             "traced": tracemalloc.get_traced_memory()[0],
-            "when": time.time(),
-            "snapshots": self.taker.number,
             "refused": self.taker.refused or None,
         }
 

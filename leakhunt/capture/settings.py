@@ -55,7 +55,7 @@ SAFE = ("URG", "WINCH", "CONT")
 
 
 class Level(NamedTuple):
-    """A level of memory: bytes, or a share of the control group's limit; the other is None."""
+    """A level of memory: bytes of one process, or a share of the control group's limit; the other is None."""
 
     size: int | None = None
     share: float | None = None
@@ -71,7 +71,8 @@ class Settings(NamedTuple):
         signal: the number of the signal that announces a request.
         every: take a snapshot every so many executions of tasks; 0 is never.
         interval: take a snapshot every so many seconds; 0 is never.
-        at_rss: take a snapshot when the process's RSS gets there, once until it fell below.
+        at_rss: take a snapshot when the process's RSS gets there, or for a share what its control group uses in all;
+            once until it fell below.
         each_growth: take a snapshot each time RSS grew by so many bytes since the last; 0 is never.
         at_exit: take a snapshot when the process leaves.
         keep: how many snapshots of a process are kept; the oldest are dropped.

@@ -7,7 +7,7 @@ import resource
 
 from leakhunt.capture.settings import Level, Settings
 
-_REARM = 0.9  # of a level: RSS has to fall below it before the level counts as reached again
+_REARM = 0.9  # of a level: memory has to fall below it before the level counts as reached again
 _PAGE = resource.getpagesize()
 
 
@@ -16,6 +16,7 @@ class Triggers:
 
     Attributes:
         watches_memory: whether any of the conditions needs the RSS.
+        group_from: from how many bytes on the use of the control group has to be known; 0 where it need not be.
         watches_time: whether any of them may come true while no task ends.
     """
 
@@ -36,6 +37,9 @@ class Triggers:
         self._last = now
         self._base = self._before = rss
         self._armed = True
+        self._group: int | None = None
+        is_share = settings.at_rss is not None and settings.at_rss.share is not None
+        self.group_from = int(self._level * _REARM) if is_share else 0
         self.watches_memory = bool(self._level or self._step)
         self.watches_time = self.watches_memory or bool(self._interval)
 
@@ -45,8 +49,14 @@ class Triggers:
         due = "every" if self._every and self._executions % self._every == 0 else None
         return self.at(now, rss) or due
 
-    def at(self, now: float, rss: int | None) -> str | None:
-        """Return why a snapshot is due at a moment, or None."""
+    def at(self, now: float, rss: int | None, group: int | None = None) -> str | None:
+        """Return why a snapshot is due at a moment, or None.
+
+        Args:
+            now: seconds of the clock.
+            rss: the process's memory; None where unknown.
+            group: what its control group uses; None where nobody has looked.
+        """
         due = None
         if self._interval and now - self._last >= self._interval:
             self._last = now
@@ -59,12 +69,20 @@ class Triggers:
             elif rss - self._base >= self._step:
                 self._before, self._base = self._base, rss
                 due = "growth"
-        if self._level:
-            if self._armed and rss >= self._level:
-                self._armed = False
-                due = "rss"
-            elif rss < self._level * _REARM:
-                self._armed = True
+        if self._level and self._reaches(rss, group):
+            due = "rss"
+        return due
+
+    def _reaches(self, rss: int, group: int | None) -> bool:
+        """Tell whether memory has come to the level; where the group was there before the process, that says nothing."""
+        found_so = self._group is None and group is not None and rss < self._level
+        self._group = self._group if group is None else group
+        size = max(rss, self._group or 0)
+        if size < self._level:
+            self._armed = self._armed or size < self._level * _REARM
+            return False
+        due = self._armed and not found_so
+        self._armed = False
         return due
 
     def missed(self, reason: str) -> None:

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 
@@ -26,7 +26,7 @@ _WAITING = (
     signal.SIGXCPU,
 )
 _SAID = "LEAKHUNT_SAID"
-RUN = "LEAKHUNT_RUN"  # the first Python process of a tree, by its number: it and its forks speak for all
+_RUN = "LEAKHUNT_RUN"  # the first Python process of a tree, by its number: it and its forks speak for all
 _ERROR = 2
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _LIBRARY = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
@@ -83,11 +83,6 @@ def say(text: str) -> None:
         os.write(_ERROR, f"leakhunt: {text}\n".encode("utf-8", "replace"))
 
 
-def is_first(environ: Mapping[str, str]) -> bool:
-    """Tell whether this is the first Python process of its tree, so that it speaks and does all that is asked for."""
-    return environ.get(RUN, "") in {"", str(os.getpid())}
-
-
 def _error_file() -> tuple[int, int] | None:
     """Return which file standard error is; None where the program has none, so that its number may be another file's."""
     error = sys.__stderr__
@@ -98,5 +93,5 @@ def _error_file() -> tuple[int, int] | None:
     return None
 
 
-_SPEAKS = is_first(os.environ)
+_SPEAKS = os.environ.get(_RUN, "") in {"", str(os.getpid())}
 _ERROR_FILE = _error_file()

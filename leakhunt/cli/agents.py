@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -20,6 +22,7 @@ from leakhunt.units import count_of, format_duration, format_size
 Item = TypeVar("Item")
 EVERY_NODE = "*"
 _TICKS = "-\\|/"
+_COLUMNS = 80  # where a terminal does not say
 
 
 def targets(*, everything: bool = True) -> Callable[[Function], Function]:
@@ -168,6 +171,13 @@ def _brief(seconds: float) -> str:
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else format_duration(seconds)
 
 
+def _width() -> int:
+    """Return how many places a line has on the terminal that standard error is."""
+    with contextlib.suppress(OSError, ValueError):
+        return os.get_terminal_size(sys.stderr.fileno()).columns or _COLUMNS
+    return _COLUMNS
+
+
 class Progress:
     """One line on standard error that says what is waited for, if it is a terminal."""
 
@@ -196,9 +206,10 @@ class Progress:
             return
         self._tick += 1
         of = f" of {format_duration(round(seconds))}" if seconds is not None else ""
-        text = plain(f"{_TICKS[self._tick % 4]} {self._title}: {what}, {format_duration(int(passed))}{of}")[
-            :78
-        ]
+        ending = f": {what}, {format_duration(int(passed))}{of}"
+        width = _width() - 2  # a terminal may go on to the next line at the last place
+        text = plain(f"{_TICKS[self._tick % 4]} {self._title}")[: max(0, width - len(ending))] + ending
+        text = text[:width]
         if text != self._text:
             click.echo(f"\r{text.ljust(len(self._text))}", err=True, nl=False)
             self._text = text

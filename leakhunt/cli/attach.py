@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import click
 
-from leakhunt.capture.settings import Settings, parse_signal
 from leakhunt.cli import agents as live
-from leakhunt.cli.options import Checked, Duration
+from leakhunt.cli.agent_options import chosen_settings, reached_by
+from leakhunt.cli.options import Duration
 from leakhunt.control.attach import TIMEOUT_S
 from leakhunt.control.attach import attach as bring
 
@@ -23,23 +22,12 @@ Examples:
   leakhunt attach 4242 --python /opt/app/bin/python3.14""",
 )
 @click.argument("pid", type=click.IntRange(min=1))
-@click.option("--trace", is_flag=True, help="Trace allocations from now on; slows the program.")
+@click.option("--trace", is_flag=True, default=None, help="Trace allocations from now on; slows the program.")
 @click.option(
     "--frames", type=click.IntRange(1, 65535), metavar="N", help="Keep N frames of each stack [25]."
 )
-@click.option("--record", is_flag=True, help="Write the flight recorder's lines from now on.")
-@click.option(
-    "--dir",
-    "folder",
-    type=click.Path(file_okay=False),
-    metavar="DIR",
-    help="Write everything here, in a folder for its user alone.",
-)
-@click.option(
-    "--signal",
-    type=Checked(parse_signal, "NAME"),
-    help="Announce requests by this signal [URG]; it must be free in the program.",
-)
+@click.option("--record", is_flag=True, default=None, help="Write the flight recorder's lines from now on.")
+@reached_by
 @click.option(
     "--python",
     type=click.Path(dir_okay=False),
@@ -66,10 +54,7 @@ def attach(
     It takes CPython 3.14 or later in the process, its user or root, and the right to reach into it: what is missing is
     said. The process runs a few lines of leakhunt's own in its main thread, at the next line of its program.
     """
-    given = {name: value for name, value in chosen.items() if value is not None}
-    if "folder" in given:
-        given["folder"] = os.path.abspath(given["folder"])
-    settings = Settings.from_environment(os.environ)._replace(**given)
+    settings = chosen_settings(**chosen)
     with live.Progress(str(pid)) as progress:
         agent = bring(pid, settings, python=python, timeout=timeout, waiting=progress.waiting)
     on = "tracing" if agent.registration.tracing else "not tracing yet: leakhunt trace " + str(pid) + " on"

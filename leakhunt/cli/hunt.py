@@ -126,9 +126,7 @@ def follow(agent: Agent, plan: Plan, chosen: dict[str, Any], *, quiet: bool) -> 
 
         hunt_down(agent, plan, Listener(progress.phase, note, taken))
     if not quiet:
-        live.say(
-            f"the same, seen otherwise: leakhunt diff {' '.join(shlex.quote(shot.path) for shot in snapshots)}"
-        )
+        live.say(f"Look again: leakhunt diff {' '.join(shlex.quote(shot.path) for shot in snapshots)}")
     result = api.diff(snapshots, **arguments)
     destination.deliver(diff_report(result), lambda: document(result))
     return 0

@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from leakhunt.capture.folder import Folder, default_path
-from leakhunt.capture.settings import PREFIX, Settings, parse_level, parse_signal
+from leakhunt.capture.settings import PREFIX, Settings, parse_level
+from leakhunt.cli.agent_options import chosen_settings, reached_by
 from leakhunt.cli.options import Checked, Duration, Size, stacked
 from leakhunt.control.launch import mistyped, prepare
 from leakhunt.render.text import plain
@@ -30,7 +31,8 @@ def _unasked(function: Any) -> Any:  # noqa: ANN401 - a decorator as click has t
         click.option(
             "--at-rss",
             type=Checked(parse_level, "SIZE|%"),
-            help="Take a snapshot when a process has so much memory: 80% of its control group's limit, which others in the group count against too, or 1.5GiB.",
+            help="Take a snapshot when a process's RSS comes to this, such as 1.5GiB; or, with 80%, when all that its "
+            "control group uses comes to so much of the group's limit (file cache that is not in use left out).",
         ),
         click.option("--each-growth", type=Size(), help="Take a snapshot each time its memory grew by this."),
         click.option(
@@ -79,18 +81,7 @@ Examples:
 )
 @click.option("--record/--no-record", default=None, help="Write the flight recorder's lines (default: yes).")
 @_unasked
-@click.option(
-    "--dir",
-    "folder",
-    type=click.Path(file_okay=False),
-    metavar="DIR",
-    help="Write everything here, in a folder for its user alone.",
-)
-@click.option(
-    "--signal",
-    type=Checked(parse_signal, "NAME"),
-    help="Announce requests by this signal [URG]; it must be free in the program.",
-)
+@reached_by
 @click.option("--retainers/--no-retainers", default=None, help="Look for who holds what grew (default: yes).")
 @click.option(
     "--trim", is_flag=True, default=None, help="Try with each snapshot what malloc_trim would give back."
@@ -100,14 +91,13 @@ def run(command: tuple[str, ...], **chosen: Any) -> None:  # noqa: ANN401 - the 
     """Start a Python program with leakhunt's agent in it, which takes snapshots when it is asked to.
 
     Nothing in the program has to be changed. For Celery each pool child has its own agent, and so has what else the
-    program forks; Python processes that it starts anew answer, and do nothing unasked. Without options the agent waits, and the flight recorder writes which task runs when.
-    Options can be set as variables too, such as LEAKHUNT_AT_RSS=80%, where the program's image or unit is made.
+    program forks; Python processes that it starts anew answer, and do nothing unasked. Without options the agent waits,
+    and the flight recorder writes which task runs when. Options can be set as variables too, such as
+    LEAKHUNT_AT_RSS=80%, where the program's image or unit is made.
     """
-    given = {name: value for name, value in chosen.items() if value is not None}
-    if "folder" in given:
-        given["folder"] = os.path.abspath(given["folder"])
-    given.setdefault("record", _recording())
-    settings = Settings.from_environment(os.environ)._replace(agent=True, **given)
+    if chosen["record"] is None:
+        chosen["record"] = _recording()
+    settings = chosen_settings(agent=True, **chosen)
     start = prepare(command, settings, os.environ)
     _usable(settings.folder or default_path(os.environ))
     for name, meant in mistyped(os.environ):

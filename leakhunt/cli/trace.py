@@ -87,5 +87,7 @@ def _tell(agent: Agent, answer: Status, action: str) -> None:
         if answer.executions:
             words.append(f"{answer.ran:,} tasks run")
     click.echo(plain(f"{agent.title}: {', '.join(words)}"))
+    if answer.refused:
+        live.say(f"{agent.title}: its last snapshot was refused: {answer.refused}")
     if answer.warning:
         live.say(f"{agent.title}: {answer.warning}")

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from leakhunt.capture.letters import SnapshotRequest, StatusRequest, TraceRequest
+from leakhunt.capture.mailbox import open_below
 from leakhunt.control import process as system
 from leakhunt.control.ask import RefusedError, Waiting, ask, number, text
 from leakhunt.control.find import Agent
@@ -58,6 +59,7 @@ class Status(NamedTuple):
         executions: how often each task ran; empty where no tasks run.
         rss: bytes; None where unknown.
         traced: bytes in traced blocks; None where unknown.
+        refused: why its last snapshot was refused, by itself or asked for; empty where it was not.
         warning: what the agent wants told, or an empty string.
     """
 
@@ -67,6 +69,7 @@ class Status(NamedTuple):
     executions: Mapping[str, int]
     rss: int | None
     traced: int | None
+    refused: str
     warning: str
 
     @property
@@ -136,7 +139,7 @@ def _file(agent: Agent, answer: Mapping[str, Any]) -> str:
     path = os.path.join(folder, name)
     try:
         with system.acting_as(agent.process):
-            fd = system.open_folder(folder, agent.box.root)
+            fd = open_below(folder, agent.box.root)
             try:
                 about = os.stat(name, dir_fd=fd, follow_symlinks=False)
             finally:
@@ -162,6 +165,7 @@ def _status(answer: Mapping[str, Any]) -> Status:
         executions={name: count for name, count in counted.items() if type(count) is int and count >= 0},
         rss=_whole(answer, "rss"),
         traced=_whole(answer, "traced"),
+        refused=text(answer, "refused"),
         warning=text(answer, "warning"),
     )
 

@@ -9,7 +9,7 @@ import os
 import signal
 import stat
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from leakhunt.capture.letters import Request, parse_object
@@ -153,12 +153,8 @@ def _awaited(
 
 def _unread(agent: Agent, nonce: str) -> bool:
     """Whether a request lies there still: a signal that arrives just before a long system call wakes nobody."""
-    with system.acting_as(agent.process), contextlib.suppress(OSError):
-        folder = open_folder(agent.box)
-        try:
-            os.stat(f"ask-{nonce}.json", dir_fd=folder, follow_symlinks=False)
-        finally:
-            os.close(folder)
+    with system.acting_as(agent.process), contextlib.suppress(OSError), _inside(agent) as folder:
+        os.stat(f"ask-{nonce}.json", dir_fd=folder, follow_symlinks=False)
         return True
     return False
 
@@ -225,12 +221,23 @@ def _let_go(fd: int) -> bool:
     return True
 
 
-def _open_answer(agent: Agent, nonce: str) -> int:
+@contextlib.contextmanager
+def _inside(agent: Agent) -> Iterator[int]:
+    """Give a descriptor of an agent's folder.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
     folder = open_folder(agent.box)
     try:
-        return os.open(f"answer-{nonce}.json", _READ_FLAGS, dir_fd=folder)
+        yield folder
     finally:
         os.close(folder)
+
+
+def _open_answer(agent: Agent, nonce: str) -> int:
+    with _inside(agent) as folder:
+        return os.open(f"answer-{nonce}.json", _READ_FLAGS, dir_fd=folder)
 
 
 def _parsed(agent: Agent, fd: int) -> dict[str, Any]:
@@ -245,12 +252,8 @@ def _parsed(agent: Agent, fd: int) -> dict[str, Any]:
 
 def _forget(agent: Agent, nonce: str) -> None:
     """Remove an answer, if there is one."""
-    with contextlib.suppress(OSError):
-        folder = open_folder(agent.box)
-        try:
-            os.unlink(f"answer-{nonce}.json", dir_fd=folder)
-        finally:
-            os.close(folder)
+    with contextlib.suppress(OSError), _inside(agent) as folder:
+        os.unlink(f"answer-{nonce}.json", dir_fd=folder)
 
 
 def text(answer: Mapping[str, Any], name: str) -> str:

@@ -14,14 +14,13 @@ from leakhunt.capture.settings import Settings
 from leakhunt.control import process as system
 from leakhunt.control.ask import Waiting
 from leakhunt.control.find import Agent, find
-from leakhunt.control.interpreters import choose, send, version_of
+from leakhunt.control.interpreters import ATTACHABLE, choose, send, version_of
 from leakhunt.control.process import Process
 from leakhunt.control.rights import refusal
 from leakhunt.errors import LeakhuntError
 from leakhunt.units import format_duration
 
 TIMEOUT_S = 30.0
-_OLDEST = (3, 14)
 _REPLY_LIMIT = 1 << 14
 _PATIENCE_S = 0.02
 _BEGUN_S = 10.0  # for what it has begun, once the time is up
@@ -127,7 +126,7 @@ def _checked(process: Process) -> tuple[int, int]:
         raise LeakhuntError(
             f"process {pid} shows no sign of CPython", "name the Python process itself, not a shell around it"
         )
-    if version < _OLDEST:
+    if version < ATTACHABLE:
         raise LeakhuntError(
             f"process {pid} runs Python {version[0]}.{version[1]}; an agent can be brought into 3.14 and later only",
             "start it as 'leakhunt run -- COMMAND', or call leakhunt.celery.install(app) in it",
@@ -269,4 +268,4 @@ def can_attach(pid: int) -> bool:
         version = version_of(pid)
     except PermissionError:
         version = None
-    return version is not None and version >= _OLDEST
+    return version is not None and version >= ATTACHABLE

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import fnmatch
 import os
-import stat
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from leakhunt.capture.letters import Registration
 from leakhunt.capture.mailbox import Box, boxes, open_folder
-from leakhunt.capture.settings import PREFIX
 from leakhunt.control import process as system
+from leakhunt.control.folders import folder_of, folders
+from leakhunt.control.missing import why_none
 from leakhunt.control.process import Process
 from leakhunt.control.waking import waits, wake
 from leakhunt.errors import LeakhuntError
@@ -80,29 +79,7 @@ def find(pid: int) -> Agent:
     woken = _woken([process])
     if woken:
         return woken[0]
-    if process.uid != os.geteuid() and os.geteuid() != 0:
-        raise LeakhuntError(
-            f"process {pid} belongs to the user {system.user_name(process.uid)}",
-            "run this as that user, or as root",
-        )
-    if system.HAS_PROC and system.environment(pid) is None:
-        raise LeakhuntError(
-            f"process {pid} hides its variables, so it cannot be told where its agent keeps its files, if it has one; "
-            "processes that changed their user do that",
-            "set LEAKHUNT_DIR to that folder" + ("" if os.geteuid() == 0 else ", or run this as root"),
-        )
-    folder = _out_of_reach(process)
-    if folder:
-        raise LeakhuntError(
-            f"process {pid} runs as the user {system.user_name(process.uid)} now, and may not use its agent's folder "
-            f"{folder}, which belongs to {system.user_name(os.stat(folder).st_uid)}",
-            "start it with LEAKHUNT_DIR set to a folder of the user that it becomes",
-        )
-    raise LeakhuntError(
-        f"process {pid} has no leakhunt agent, or not yet",
-        "start it as 'leakhunt run -- COMMAND', or call leakhunt.celery.install(app) in it; "
-        f"into a process of Python 3.14 or later 'leakhunt attach {pid}' brings one",
-    )
+    raise why_none(process)
 
 
 def everyone() -> Found:
@@ -154,7 +131,7 @@ def of_celery(node: str = "") -> Found:
 
 def _agent_of(process: Process) -> Agent | None:
     """Look for the registration of a process in every folder where its agent may keep it."""
-    for folder in _folders(process):
+    for folder in folders(process):
         place = system.resolved(folder, process.root) if process.root else folder
         box = Box(place, f"{process.inner}-{process.start}", process.root)
         try:
@@ -198,7 +175,7 @@ def _agent_above(process: Process) -> Agent | None:
 def _has_no_box(process: Process) -> bool:
     """Whether there is no place of its agent, rather than one that is not as it should be."""
     variables = _variables(process)
-    folder = variables.get(f"{PREFIX}DIR", "") or default_folder(variables)
+    folder = folder_of(variables)
     place = system.resolved(folder, process.root) if process.root else folder
     try:
         with system.acting_as(process):
@@ -210,21 +187,6 @@ def _has_no_box(process: Process) -> bool:
     return False
 
 
-def _out_of_reach(process: Process) -> str:
-    """Return the folder that a process made before it became another user; empty where it is not so."""
-    if os.geteuid() != 0 or process.root or not system.HAS_PROC:
-        return ""
-    theirs = system.environment(process.pid) or {}
-    if not any(name.startswith(PREFIX) for name in theirs):
-        return ""
-    folder = theirs.get(f"{PREFIX}DIR", "") or default_folder(theirs)
-    with contextlib.suppress(OSError, ValueError):
-        about = os.lstat(folder)
-        if stat.S_ISDIR(about.st_mode) and about.st_uid != process.uid:
-            return folder
-    return ""
-
-
 def _owned(box: Box, process: Process) -> bool:
     """Whether an agent's folder belongs to the process's user or to root, so that no third one speaks for it."""
     fd = open_folder(box)
@@ -232,26 +194,6 @@ def _owned(box: Box, process: Process) -> bool:
         return os.fstat(fd).st_uid in {process.uid, 0}
     finally:
         os.close(fd)
-
-
-def _folders(process: Process) -> Iterator[str]:
-    """Yield where a process's agent may keep its files, the likeliest first, each once."""
-    theirs = (system.environment(process.pid) or {}) if system.HAS_PROC else {}
-    seen: set[str] = set()
-    for variables in (theirs, {"HOME": system.home_of(process.uid)}, os.environ):
-        for folder in (variables.get("LEAKHUNT_DIR", ""), default_folder(variables)):
-            if folder.startswith("/") and folder.isprintable() and folder not in seen:
-                seen.add(folder)
-                yield folder
-
-
-def default_folder(variables: Mapping[str, str]) -> str:
-    """Return where an agent with these variables keeps its files unless it is told, or an empty string if unknown."""
-    state = variables.get("XDG_STATE_HOME", "")
-    home = variables.get("HOME", "")
-    if state.startswith("/"):
-        return os.path.join(state, "leakhunt")
-    return os.path.join(home, ".local", "state", "leakhunt") if home.startswith("/") else ""
 
 
 def _shortened(registration: Registration) -> Registration:
@@ -266,8 +208,7 @@ def _shortened(registration: Registration) -> Registration:
 
 def _without_proc() -> Iterator[Agent]:
     """Yield the agents that registered in our own folder and whose processes live."""
-    folder = os.environ.get("LEAKHUNT_DIR") or default_folder(os.environ)
-    for box in boxes(folder):
+    for box in boxes(folder_of(os.environ)):
         try:
             registration = box.registration()
             process = system.read_process(registration.pid)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 from collections.abc import Callable, Iterator
 
 from leakhunt.control import process as system
@@ -19,7 +17,7 @@ class DiedError(LeakhuntError):
 
 @contextlib.contextmanager
 def held(agent: Agent) -> Iterator[tuple[Process, Callable[[int], None]]]:
-    """Hold a process by more than its number, which may be another's a moment later.
+    """Hold the process of an agent, and no other that has its number by now.
 
     Yields:
         the process as it is now, and what sends it a signal.
@@ -29,19 +27,12 @@ def held(agent: Agent) -> Iterator[tuple[Process, Callable[[int], None]]]:
         LeakhuntError: it may not be signalled.
     """
     process = agent.process
-    try:
-        fd = os.pidfd_open(process.pid)  # type: ignore[attr-defined,unused-ignore]  # Linux only
-    except (AttributeError, OSError):
-        fd = -1
-    try:
-        now = _now(agent)  # if it is the same, the descriptor is of this process, and of no later one
+    with system.line_to(process.pid) as line:
+        now = _now(agent)
 
         def send(number: int) -> None:
             try:
-                if fd >= 0:
-                    signal.pidfd_send_signal(fd, number)  # type: ignore[attr-defined,unused-ignore]
-                else:
-                    os.kill(process.pid, number)
+                line(number)
             except ProcessLookupError:
                 raise DiedError(f"process {agent.title} has ended") from None
             except PermissionError:
@@ -51,9 +42,6 @@ def held(agent: Agent) -> Iterator[tuple[Process, Callable[[int], None]]]:
                 ) from None
 
         yield now, send
-    finally:
-        if fd >= 0:
-            os.close(fd)
 
 
 def _now(agent: Agent) -> Process:

@@ -15,6 +15,7 @@ from leakhunt.control.process import Process
 from leakhunt.control.rights import refusal
 from leakhunt.errors import LeakhuntError
 
+ATTACHABLE = (3, 14)  # from this version on an agent can be brought in
 _LIBRARY = re.compile(r"(?:lib)?python(3)\.(\d{1,3})t?(?:\.|$)|.*\.cpython-(3)(\d{1,3})t?-", re.ASCII)
 _MAPS_LIMIT = 8 << 20
 _HELPER_TIMEOUT_S = 20.0

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import pwd
+import signal
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from leakhunt.capture import procfs
 from leakhunt.errors import LeakhuntError
 
-_STATUS_LIMIT = 1 << 16
 _ENVIRON_LIMIT = 1 << 21  # the kernel's own limit of one process's arguments and variables
 _MOST_LINKS = 40  # as the kernel
-_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 HAS_PROC = sys.platform == "linux"
 
 
@@ -63,9 +62,9 @@ def read_process(pid: int) -> Process:
         return _without_proc(pid)
     folder = f"/proc/{pid}"
     try:
-        values = _status(f"{folder}/status")
-        start = int(_read(f"{folder}/stat", 4096).rpartition(b")")[2].split()[19])
-        if values.get("State", "Z")[0] in "ZX":
+        values = procfs.fields(procfs.read(f"{folder}/status"))
+        start = procfs.start_ticks(pid)
+        if values["State"][0] in "ZX" or not start:
             raise GoneError(f"process {pid} has ended")
         return Process(
             pid=pid,
@@ -76,7 +75,7 @@ def read_process(pid: int) -> Process:
             caught=int(values["SigCgt"], 16),
             root="" if _shares_files(pid) else f"{folder}/root",
         )
-    except (OSError, KeyError, IndexError, ValueError):
+    except (KeyError, IndexError, ValueError):
         raise GoneError(f"there is no process {pid}") from None
 
 
@@ -88,46 +87,61 @@ def alive(process: Process) -> bool:
         return False
 
 
+@contextlib.contextmanager
+def line_to(pid: int) -> Iterator[Callable[[int], None]]:
+    """Hold a process by more than its number, which may be another's a moment later, and yield what signals it.
+
+    Whoever looks at the process after this begins looks at the one that is signalled, where the kernel has such holds.
+    """
+    try:
+        fd = os.pidfd_open(pid)  # type: ignore[attr-defined,unused-ignore]  # Linux only
+    except (AttributeError, OSError):
+        fd = -1
+
+    def send(number: int) -> None:
+        if fd >= 0:
+            signal.pidfd_send_signal(fd, number)  # type: ignore[attr-defined,unused-ignore]
+        else:
+            os.kill(pid, number)
+
+    try:
+        yield send
+    finally:
+        if fd >= 0:
+            os.close(fd)
+
+
 def pids() -> list[int]:
     """Return the processes of this machine, as far as seen from here."""
-    try:
-        return sorted(int(name) for name in os.listdir("/proc") if name.isdecimal())
-    except OSError:
-        return []
+    return sorted(int(name) for name in procfs.names("/proc") if name.isdecimal())
 
 
 def environment(pid: int) -> dict[str, str] | None:
     """Return the variables that a process was started with, or None where they may not be read."""
     try:
-        data = _read(f"/proc/{pid}/environ", _ENVIRON_LIMIT)
+        pairs = [word.partition("=") for word in _words(f"/proc/{pid}/environ")]
     except OSError:
         return None
-    pairs = (os.fsdecode(item).partition("=") for item in data.split(b"\0"))
     return {name: value for name, equals, value in pairs if equals}
 
 
 def arguments(pid: int) -> list[str]:
     """Return the words that a process was started with; none where they may not be read."""
     try:
-        return [os.fsdecode(word) for word in _read(f"/proc/{pid}/cmdline", _ENVIRON_LIMIT).split(b"\0")[:-1]]
+        return _words(f"/proc/{pid}/cmdline")[:-1]
     except OSError:
         return []
 
 
 def program(pid: int) -> str:
     """Return the file that a process runs, or an empty string where that may not be known."""
-    try:
-        return os.readlink(f"/proc/{pid}/exe").partition(" (deleted)")[0]
-    except OSError:
-        return ""
+    return procfs.link(f"/proc/{pid}/exe").partition(" (deleted)")[0]
 
 
 def parent(pid: int) -> int:
     """Return the number of a process's parent; 0 where it has none that is seen here."""
-    try:
-        return int(_read(f"/proc/{pid}/stat", 4096).rpartition(b")")[2].split()[1])
-    except (OSError, IndexError, ValueError):
-        return 0
+    number = procfs.fields(procfs.read(f"/proc/{pid}/status")).get("PPid", "")
+    return int(number) if number.isdecimal() else 0
 
 
 def home_of(uid: int) -> str:
@@ -169,33 +183,6 @@ def acting_as(process: Process) -> Iterator[None]:
             os.setgroups(groups)
 
 
-def open_folder(path: str, root: str = "") -> int:
-    """Open a folder, below a foreign root name by name, so that no link leads out of it.
-
-    Args:
-        path: an absolute path, as the process sees it.
-        root: the process's root directory; empty where its files are ours.
-
-    Returns:
-        a descriptor, the caller's to close.
-
-    Raises:
-        OSError: it cannot be opened, or a link is in the way.
-    """
-    if not root:
-        return os.open(path, _FOLDER_FLAGS)
-    fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    for name in filter(None, path.split("/")):
-        try:
-            if name == "..":
-                raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-            below = os.open(name, _FOLDER_FLAGS, dir_fd=fd)
-        finally:
-            os.close(fd)
-        fd = below
-    return fd
-
-
 def resolved(path: str, root: str) -> str:
     """Follow the links of a path as the process itself would, below its own root.
 
@@ -205,7 +192,7 @@ def resolved(path: str, root: str) -> str:
 
     Returns:
         the same place without links and dots; the path itself where there are too many links. What it says may be
-        outdated at once, so what is opened by it is opened by :func:`open_folder`.
+        outdated at once, so what is opened by it is opened by :func:`~leakhunt.capture.mailbox.open_below`.
     """
     waiting = [name for name in reversed(path.split("/")) if name]
     done: list[str] = []
@@ -231,17 +218,14 @@ def resolved(path: str, root: str) -> str:
     return "/" + "/".join(done)
 
 
-def _read(path: str, limit: int) -> bytes:
-    """Read a file below /proc, which has no size, at most so much of it."""
+def _words(path: str) -> list[str]:
+    """Return the texts of a file below /proc, which null characters divide.
+
+    Raises:
+        OSError: it may not be read.
+    """
     with open(path, "rb") as file:
-        return file.read(limit)
-
-
-def _status(path: str) -> dict[str, str]:
-    lines = (
-        line.partition(":") for line in _read(path, _STATUS_LIMIT).decode("utf-8", "replace").splitlines()
-    )
-    return {name: value.strip() for name, _, value in lines}
+        return [os.fsdecode(word) for word in file.read(_ENVIRON_LIMIT).split(b"\0")]
 
 
 def _shares_files(pid: int) -> bool:

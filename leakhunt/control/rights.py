@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from leakhunt.capture import procfs
 from leakhunt.control import process as system
 from leakhunt.control.process import Process
 from leakhunt.errors import LeakhuntError
@@ -81,20 +82,11 @@ def _denied(process: Process) -> LeakhuntError:
 
 def _yama() -> int:
     """Return the kernel's ptrace scope; 0 where there is none."""
-    try:
-        with open(_YAMA, encoding="ascii") as file:
-            return int(file.read(16))
-    except (OSError, ValueError):
-        return 0
+    scope = procfs.read(_YAMA).strip()
+    return int(scope) if scope.isdecimal() else 0
 
 
 def _may_trace() -> bool:
     """Whether this process has the capability to reach into any other."""
-    try:
-        with open("/proc/self/status", encoding="utf-8", errors="replace") as file:
-            masks = [
-                line.split()[1] for line in file.read(1 << 16).splitlines() if line.startswith("CapEff:")
-            ]
-        return bool(int(masks[0], 16) >> _SYS_PTRACE & 1)
-    except (OSError, IndexError, ValueError):
-        return False
+    mask = procfs.fields(procfs.read("/proc/self/status")).get("CapEff", "0")
+    return bool(int(mask, 16) >> _SYS_PTRACE & 1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import signal
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
@@ -73,21 +72,11 @@ def wake(waiting: Iterable[tuple[Process, int]], look: Callable[[Process], Found
 
 def _rang(process: Process, number: int) -> bool:
     """Signal a process if it is still the same; false where it is gone, or may not be signalled."""
-    try:
-        fd = os.pidfd_open(process.pid)  # type: ignore[attr-defined,unused-ignore]  # Linux only
-    except (AttributeError, OSError):
-        fd = -1
-    try:
+    with system.line_to(process.pid) as line:
         if not system.alive(process):
             return False
-        if fd >= 0:
-            signal.pidfd_send_signal(fd, number)  # type: ignore[attr-defined,unused-ignore]
-        else:
-            os.kill(process.pid, number)
-    except OSError:
-        return False
-    else:
+        try:
+            line(number)
+        except OSError:
+            return False
         return True
-    finally:
-        if fd >= 0:
-            os.close(fd)

@@ -139,7 +139,7 @@ def _growth(ledger: Ledger) -> str:
     parts = f": {', '.join(told)}" if told else ""
     whole = f"RSS {format_size_diff(grown)} to {format_size(ledger.rss.after or 0)}"
     if ledger.kind == kinds.FLAT:
-        verb = "hardly grew" if grown > 0 else "did not grow"
+        verb = "grew little" if grown > 0 else "did not grow"
         whole = f"RSS {verb} ({format_size_diff(grown)} to {format_size(ledger.rss.after or 0)})"
     swap = f" Swap {format_size_diff(ledger.swap.growth)}." if ledger.swap.growth else ""
     return f"{whole}{parts}{_unknown(ledger.parts)}.{swap}"

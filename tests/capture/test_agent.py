@@ -77,6 +77,23 @@ def test_a_program_that_sleeps_answers(folder: Path) -> None:
         assert running.end() == (0, "got word\n", "")
 
 
+def test_why_a_snapshot_was_refused_is_told_later(folder: Path) -> None:
+    """Nobody hears of a snapshot that the agent was to take by itself; its status says why there is none."""
+    code = """
+import leakhunt.capture.snapshots.snapshot as snapshots
+from leakhunt.capture.snapshots.headroom import Room
+snapshots.headroom.room = lambda: Room(1, "this test")
+agents.start(Settings(agent=True))
+agents.agent().snapshot("rss")
+say("ready")
+wait()
+"""
+    with program(code, folder) as running:
+        running.hear()
+        assert "this test" in status(find(running.pid), SECONDS).refused
+        assert snapshots(folder) == []
+
+
 def test_tracing_is_switched_on_and_off(folder: Path) -> None:
     """Tracing begins with the frames asked for, and what it costs is said; when it ends, its traces are gone."""
     with program('agents.start(Settings(agent=True))\nsay("ready")\nwait()', folder) as running:
@@ -248,14 +265,10 @@ def test_every_second_execution_gives_a_snapshot(folder: Path) -> None:
 agent = agents.start(Settings(every=2))
 for name in ("shop.a", "shop.b", "shop.a", "shop.a"):
     agent.task_ended(name)
-    agents_wait(60)
+    while parting.ours():
+        time.sleep(0.01)
 """
-    with program(
-        code.replace(
-            "agents_wait", "__import__('leakhunt.capture.snapshots.snapshot').capture.snapshots.snapshot.wait"
-        ),
-        folder,
-    ) as running:
+    with program("from leakhunt.capture import parting\n" + code, folder) as running:
         assert running.end() == (0, "", "")
     facts = [told(path) for path in snapshots(folder)]
     assert [one["executions"] for one in facts] == [{"shop.a": 1, "shop.b": 1}, {"shop.a": 3, "shop.b": 1}]
@@ -273,6 +286,26 @@ while not any(name.endswith(".bin") for name in os.listdir(os.environ["LEAKHUNT_
     with program(code, folder) as running:
         assert running.end() == (0, "", "")
     assert "growth" in {told(path)["reason"] for path in snapshots(folder) if "part" not in path}
+
+
+def test_a_share_of_the_limit_is_seen_while_others_take_it(folder: Path) -> None:
+    """The whole control group's use comes to the level, and this small process gives a snapshot of itself."""
+    code = f"""
+import pathlib
+import leakhunt.capture.resident as resident
+group = pathlib.Path({str(folder.parent)!r})
+(group / "memory.current").write_text("1000000000", encoding="ascii")
+resident.use_of = lambda pid: resident.Use(0, 2_000_000_000, str(group))
+agents.start(Settings(at_rss=Level(share=0.8)))
+while agents.agent()._triggers._group is None:
+    time.sleep(0.01)
+(group / "memory.current").write_text("1700000000", encoding="ascii")
+while not any(name.endswith(".bin") for name in os.listdir(os.environ["LEAKHUNT_DIR"] + "/snapshots")):
+    time.sleep(0.01)
+"""
+    with program(code, folder) as running:
+        assert running.end() == (0, "", "")
+    assert [told(path)["reason"] for path in snapshots(folder)] == ["rss"]
 
 
 def test_the_last_snapshot_is_there_when_the_program_is_gone(folder: Path) -> None:
@@ -308,10 +341,7 @@ agent = agents.Agent(Settings(at_rss=Level(share=0.8)))
 import leakhunt.capture.resident as resident
 resident.use_of = lambda pid: resident.Use()
 agent.start(Who())
-""".replace(
-        "resident.use_of = lambda pid: resident.Use()",
-        "from leakhunt.capture.groups import Use\nresident.use_of = lambda pid: Use()",
-    )
+"""
     with program(code, folder) as running:
         assert running.end() == (
             0,

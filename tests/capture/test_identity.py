@@ -158,13 +158,13 @@ def test_the_nearest_limit_counts(tmp_path: Path) -> None:
             "a/memory.max": "100\n",
         },
     )
-    assert groups.use_of(7, root) == (70, 100)
+    assert groups.use_of(7, root) == (70, 100, f"{root}/sys/fs/cgroup/a")
 
 
 def test_a_namespace_shows_its_group_as_the_root(tmp_path: Path) -> None:
     """In a container of version 2 the group is the root of what is mounted."""
     root = machine(tmp_path, "0::/\n", V2, **{"memory.current": "5\n", "memory.max": "9\n"})
-    assert groups.use_of(7, root) == (5, 9)
+    assert groups.use_of(7, root) == (5, 9, f"{root}/sys/fs/cgroup")
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,20 @@ def test_version_1_in_a_container(tmp_path: Path, mounted: str, folder: str) -> 
         f"memory/{folder}memory.limit_in_bytes": "9223372036854771712\n",
     }
     root = machine(tmp_path, "4:memory:/docker/abc\n0::/\n", V1.format(mounted), **files)
-    assert groups.use_of(7, root) == (5, None)
+    assert groups.use_of(7, root) == (5, None, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "cache"), [("memory.current", "inactive_file"), ("memory.usage_in_bytes", "total_inactive_file")]
+)
+def test_files_that_are_not_in_use_do_not_count(tmp_path: Path, name: str, cache: str) -> None:
+    """What a group uses is told without idle file cache, which is looked up only where the use is worth it."""
+    assert groups.used(str(tmp_path)) is None
+    (tmp_path / name).write_text("100\n", encoding="ascii")
+    assert groups.used(str(tmp_path)) == 100
+    (tmp_path / "memory.stat").write_text(f"anon 50\n{cache} 30\nactive_file 10\n", encoding="ascii")
+    assert groups.used(str(tmp_path)) == 70
+    assert groups.used(str(tmp_path), exact_from=101) == 100
 
 
 @pytest.mark.parametrize(

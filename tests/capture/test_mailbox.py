@@ -16,12 +16,13 @@ from leakhunt.capture.letters import (
     SnapshotRequest,
     StatusRequest,
     TraceRequest,
+    parse_object,
     parse_registration,
     parse_request,
-    start_of,
     written,
 )
 from leakhunt.capture.mailbox import REQUEST_LIMIT, Box, boxes
+from leakhunt.capture.procfs import start_ticks
 from leakhunt.errors import LeakhuntError
 
 JSON = st.recursive(
@@ -42,7 +43,7 @@ REQUESTS = (
 @pytest.fixture
 def box(tmp_path: Path) -> Box:
     """Return the box of an agent that has registered."""
-    who = Registration(os.getpid(), start_of(os.getpid()), signal=23)
+    who = Registration(os.getpid(), start_ticks(os.getpid()), signal=23)
     (tmp_path / "agents" / who.folder).mkdir(parents=True)
     made = Box(str(tmp_path), who.folder)
     made.register(who)
@@ -57,7 +58,7 @@ def files(box: Box) -> list[str]:
 def test_a_registration_is_found_as_it_was_written(box: Box) -> None:
     """What an agent writes of itself is what the command reads."""
     (found,) = boxes(box.folder)
-    assert found.registration() == Registration(os.getpid(), start_of(os.getpid()), signal=23)
+    assert found.registration() == Registration(os.getpid(), start_ticks(os.getpid()), signal=23)
 
 
 @given(REQUESTS)
@@ -89,25 +90,15 @@ def test_odd_values_are_refused(values: dict[str, object]) -> None:
 
 
 def test_question_and_answer(box: Box) -> None:
-    """A request is taken once, an answer too, and neither leaves a file behind."""
+    """A request is taken once and leaves no file behind; its answer is known by the request's number."""
     nonce = box.ask(TraceRequest(on=True, frames=25, seconds=60.0))
-    assert box.answer(nonce) is None
     (asked,) = box.asked()
     assert (asked.nonce, asked.request) == (nonce, TraceRequest(on=True, frames=25, seconds=60.0))
     assert box.asked() == []
     box.reply(nonce, {"ok": True, "tracing": True})
-    assert box.answer(nonce) == {"ok": True, "tracing": True}
-    assert box.answer(nonce) is None
-    assert files(box) == []
-
-
-def test_a_snapshot_that_is_being_written_is_no_answer_yet(box: Box) -> None:
-    """The first state of a snapshot's answer stays where it is."""
-    nonce = box.ask(SnapshotRequest())
-    box.reply(nonce, {"state": "writing", "pid": 1})
-    assert box.answer(nonce) is None
-    box.reply(nonce, {"state": "done", "ok": False, "why": "no"})
-    assert box.answer(nonce) == {"state": "done", "ok": False, "why": "no"}
+    assert files(box) == [f"answer-{nonce}.json"]
+    answer = Path(box.path, f"answer-{nonce}.json").read_bytes()
+    assert parse_object(answer) == {"ok": True, "tracing": True}
 
 
 def test_a_request_can_be_withdrawn_until_it_is_taken(box: Box) -> None:
@@ -232,7 +223,7 @@ def test_boxes_of_the_dead_are_removed_when_there_are_many(tmp_path: Path) -> No
     """From some dozens on, those whose process is gone are cleared; the living and the foreign stay."""
     alive = Registration(
         os.getpid(),
-        start_of(os.getpid()),
+        start_ticks(os.getpid()),
         namespace=os.stat("/proc/self/ns/pid").st_ino,
         host=os.uname().nodename,
     )

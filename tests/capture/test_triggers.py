@@ -46,6 +46,31 @@ def test_a_level_counts_again_only_after_rss_fell_well_below() -> None:
     assert [watch.at(0.0, size * MIB) for size in sizes] == [None, "rss", *[None] * 6, "rss"]
 
 
+def test_a_share_is_reached_by_the_whole_group() -> None:
+    """Eight children at a tenth each come to 80% of their limit; each gives one snapshot until the group fell well below."""
+    watch = triggers(Settings(at_rss=Level(share=0.8)), limit=100 * MIB)
+    sizes = (79, 80, 95, 79, 71, 80)
+    due = [watch.at(0.0, 10 * MIB, size * MIB) for size in sizes]
+    assert due == [None, "rss", None, None, None, "rss"]
+    watch.missed("rss")
+    assert watch.after_task(0.0, 10 * MIB) == "rss"
+    assert watch.at(0.0, 85 * MIB, 85 * MIB) is None
+
+
+def test_a_process_that_begins_in_a_full_group_has_not_filled_it() -> None:
+    """A child that is forked while its group is above the level gives no snapshot for that, but for its own memory."""
+    watch = triggers(Settings(at_rss=Level(share=0.8)), limit=100 * MIB)
+    assert [watch.at(0.0, 10 * MIB, size * MIB) for size in (85, 90, 70, 81)] == [None, None, None, "rss"]
+    watch = triggers(Settings(at_rss=Level(share=0.8)), limit=100 * MIB)
+    assert watch.at(0.0, 82 * MIB, 85 * MIB) == "rss"
+
+
+def test_a_size_is_reached_by_the_process_alone() -> None:
+    """A level in bytes needs no look at the control group."""
+    assert triggers(Settings(at_rss=Level(size=80 * MIB)), limit=100 * MIB).group_from == 0
+    assert triggers(Settings(at_rss=Level(share=0.8)), limit=100 * MIB).group_from == 72 * MIB
+
+
 def test_growth_is_measured_from_the_last_snapshot() -> None:
     """Each further step gives one snapshot; what falls and rises to the same height again gives none."""
     watch = triggers(Settings(each_growth=256 * MIB), rss=100 * MIB)

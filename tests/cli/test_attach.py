@@ -7,8 +7,12 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from conftest import Run  # noqa: TC002 - as in every test
+from conftest import ROOT, Run
 from live_tools import Child, bystander
+
+from leakhunt.capture.settings import Settings
+from leakhunt.control.find import Agent
+from leakhunt.errors import LeakhuntError
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="attach is Linux's")
 REACHABLE = sys.executable if sys.version_info >= (3, 14) else shutil.which("python3.14")
@@ -39,6 +43,20 @@ def test_an_older_python_is_refused(run: Run) -> None:
     assert (result.code, result.out) == (2, "")
     assert f"error: process {pid} runs Python 3." in result.err
     assert "hint: start it as 'leakhunt run -- COMMAND'" in result.err
+
+
+def test_variables_count_where_no_option_says_otherwise(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an option does not say, LEAKHUNT_ variables do, tracing and recording too; a folder is made absolute."""
+    seen: list[Settings] = []
+
+    def bring(_: int, settings: Settings, **__: object) -> Agent:
+        seen.append(settings)
+        raise LeakhuntError("seen")
+
+    monkeypatch.setattr("leakhunt.cli.attach.bring", bring)
+    variables = {"LEAKHUNT_TRACE": "1", "LEAKHUNT_FRAMES": "7", "LEAKHUNT_DIR": "/elsewhere"}
+    run(["attach", "4242", "--record", "--dir", "here"], env=variables)
+    assert seen == [Settings(trace=True, record=True, frames=7, folder=str(ROOT / "here"))]
 
 
 @real

@@ -182,6 +182,15 @@ def test_the_kind_of_growth_is_told(run: Run, tmp_path: Path, kind: str) -> None
         assert words in out
 
 
+def test_little_growth_is_called_little(run: Run, tmp_path: Path) -> None:
+    """Growth of RSS too small to be a kind of its own is told as little, beside rows that grew as much, and not denied."""
+    before = dump(tmp_path / "a.bin", 0, capture(0, 0, memory=LEDGER))
+    last = dump(tmp_path / "b.bin", 10, capture(1, 5, memory={**LEDGER, "rss": LEDGER["rss"] + 500 * 1024}))
+    out = run(["diff", before, last], env={"COLUMNS": "400"}).out
+    assert "RSS grew little (+500 KiB to 60.5 MiB)" in out
+    assert "hardly" not in out
+
+
 def test_growth_beside_the_rows_is_in_the_first_line(run: Run, tmp_path: Path) -> None:
     """Where RSS grew by what no row explains, the headline begins with it, in annotations too."""
     before = dump(tmp_path / "a.bin", 0, capture(0, 0, memory=LEDGER))

@@ -23,9 +23,9 @@ def test_a_hunt_prints_what_grew(run: Run, tmp_path: Path) -> None:
         assert [shot["traceback_limit"] for shot in document["snapshots"]] == [3, 3]
         assert "tracing slows it down" in result.err
         last = result.err.splitlines()[-1]
-        assert last.startswith("the same, seen otherwise: leakhunt diff ")
+        assert last.startswith("Look again: leakhunt diff ")
         assert last.count(f"{tmp_path}/snapshots/") == 2
-        assert run([*last.split()[5:], "--source", str(tmp_path)]).code == 0
+        assert run([*last.split()[3:], "--source", str(tmp_path)]).code == 0
         assert run(["trace", str(child.pid), "status"]).out.startswith(f"{child.pid}: not tracing")
 
 

@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
+import struct
 import sys
+import termios
 from pathlib import Path
 
 import pytest
 from conftest import Run  # noqa: TC002 - as in every test
 from live_tools import bystander, stand_in
+
+from leakhunt.cli.agents import Progress
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="signals and /proc are Linux's here")
 
@@ -107,6 +113,23 @@ def test_before_and_after_take_one_process(run: Run, tmp_path: Path) -> None:
         result = run(["snap", str(one.pid), str(two.pid), "--before-after", "1s"])
         assert (result.code, result.out) == (2, "")
         assert "--before-after takes one process" in result.err
+
+
+def test_progress_fits_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a narrow terminal the name is cut, so that the line never breaks and what happens is seen."""
+    reader, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
+    with open(terminal, "w", encoding="utf-8") as file:
+        monkeypatch.setattr(sys, "stderr", file)
+        with Progress("4242 (celery@web-1.example.org ForkPoolWorker-1)") as progress:
+            progress.phase("at work", 3.0, 300.0)
+        file.flush()
+        shown = os.read(reader, 4096).decode()
+    os.close(reader)
+    lines = shown.split("\r")
+    assert lines[1].startswith("\\ 4242 (celery@")
+    assert lines[1].endswith(": at work, 3 s of 5 min")
+    assert max(map(len, lines)) < 40
 
 
 def test_progress_shows_on_a_terminal_only(run: Run, tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ import pytest
 from conftest import Run  # noqa: TC002 - as in every test
 from live_tools import stand_in
 
+from leakhunt.control.answers import Status
+
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="signals and /proc are Linux's here")
 
 
@@ -21,6 +23,24 @@ def test_tracing_is_switched(run: Run, tmp_path: Path) -> None:
         assert status.out == f"{child.pid}: tracing with 7 frames, 1 B traced, RSS 4.0 KiB, 10 tasks run\n"
         off = run(["trace", str(child.pid), "off"])
         assert (off.code, off.out, off.err) == (0, f"{child.pid}: not tracing\n", "")
+
+
+def test_a_refused_snapshot_is_told(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``status`` says why the last snapshot that a process was to take by itself is not there."""
+    told = Status(
+        tracing=False,
+        frames=0,
+        until=None,
+        executions={},
+        rss=None,
+        traced=None,
+        refused="the memory limit leaves 1 MiB",
+        warning="",
+    )
+    monkeypatch.setattr("leakhunt.cli.trace.status", lambda *_: told)
+    with stand_in(tmp_path) as child:
+        result = run(["trace", str(child.pid), "status"])
+    assert result.err == f"{child.pid}: its last snapshot was refused: the memory limit leaves 1 MiB\n"
 
 
 def test_celery_may_stand_before_the_action(run: Run, tmp_path: Path) -> None:

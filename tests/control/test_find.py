@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from live_tools import bystander, stand_in
+from live_tools import Child, bystander, stand_in
 
+from leakhunt.capture.mailbox import open_below
 from leakhunt.control.find import everyone, find, of_celery
-from leakhunt.control.process import open_folder, read_process, resolved
+from leakhunt.control.process import read_process, resolved
 from leakhunt.errors import LeakhuntError
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
@@ -32,11 +33,45 @@ def test_what_has_no_agent_is_told_what_to_do() -> None:
         with pytest.raises(LeakhuntError, match="has no leakhunt agent") as caught:
             find(pid)
         assert "leakhunt run" in caught.value.hint
-        assert f"leakhunt attach {pid}" in caught.value.hint
+        assert (f"leakhunt attach {pid}" in caught.value.hint) == (sys.version_info >= (3, 14))
     with pytest.raises(LeakhuntError, match=f"there is no process {pid}"):
         find(pid)
     with pytest.raises(LeakhuntError, match="0 is not the number of a process"):
         find(0)
+
+
+@pytest.mark.parametrize(
+    ("version", "said", "offered"), [((3, 14), "or not yet", True), ((3, 11), "it runs Python 3.11", False)]
+)
+def test_an_agent_is_offered_where_it_can_be_brought(
+    monkeypatch: pytest.MonkeyPatch, version: tuple[int, int], said: str, offered: bool
+) -> None:
+    """``leakhunt attach`` is named for Python 3.14 and later alone; an older one has to be started with an agent."""
+    monkeypatch.setattr("leakhunt.control.missing.version_of", lambda _: version)
+    with bystander() as pid, pytest.raises(LeakhuntError, match=said) as caught:
+        find(pid)
+    assert ("leakhunt attach" in caught.value.hint) == offered
+    assert "leakhunt run" in caught.value.hint
+
+
+def test_what_is_no_python_is_told_so() -> None:
+    """For a shell neither an agent nor a restart is offered."""
+    with Child(["sh", "-c", "echo ready; read line"]) as shell:
+        with pytest.raises(LeakhuntError, match="shows no sign of CPython") as caught:
+            find(shell.pid)
+        assert caught.value.hint == "name the Python process itself, not a shell around it"
+
+
+def test_a_process_that_hides_its_files_may_be_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the version may not be known, both ways are named."""
+
+    def hidden(_: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr("leakhunt.control.missing.version_of", hidden)
+    with bystander() as pid, pytest.raises(LeakhuntError) as caught:
+        find(pid)
+    assert f"if it runs Python 3.14 or later: leakhunt attach {pid}" in caught.value.hint
 
 
 def test_a_registration_of_the_dead_is_no_one_s(tmp_path: Path) -> None:
@@ -113,10 +148,10 @@ def test_links_are_followed_below_the_root_only(tmp_path: Path) -> None:
     assert resolved("/var/run/app", root) == "/run/app"
     assert resolved("/up/./x/..", root) == "/run/app"
     assert resolved("/round/x", root) == "/round/x"
-    os.close(open_folder("/run/app", root))
+    os.close(open_below("/run/app", root))
     for path in ("/var/run/app", "/run/../../etc"):
         with pytest.raises(OSError):  # noqa: PT011 - which one is the system's choice
-            open_folder(path, root)
+            open_below(path, root)
 
 
 @given(st.lists(st.sampled_from(["..", ".", "", "a", "b", "up", "out", "far"]), max_size=12))
@@ -132,7 +167,7 @@ def test_no_path_leaves_its_root(names: list[str]) -> None:
         assert found.startswith("/")
         assert found in {"/", path} or not {"..", ".", ""} & set(found.split("/")[1:])
         try:
-            fd = open_folder(found, root)
+            fd = open_below(found, root)
         except OSError:
             return
         try:
