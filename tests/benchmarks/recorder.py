@@ -22,7 +22,9 @@ from typing import Any
 from celery import Celery, signals
 from celery.app.trace import build_tracer
 
-from leakhunt.capture.record.recorder import Recorder
+from leakhunt.capture import agent as agents
+from leakhunt.capture.celery_worker import Worker
+from leakhunt.capture.settings import Settings
 
 app = Celery("shop", broker="memory://", backend="disabled://")
 
@@ -33,39 +35,20 @@ def nothing(_number: int) -> None:
 
 
 @contextmanager
-def recording(folder: str, *, reset_peak: bool) -> Iterator[Recorder]:
-    """Connect receivers as the Celery integration does."""
-    recorder = Recorder.open(folder, {"role": "child", "pool": "prefork"}, reset_peak=reset_peak)
-    assert recorder is not None
-
-    def begin(task_id: str, task: Any, args: Any, kwargs: Any, **_: Any) -> None:  # noqa: ANN401 - the signal's
-        request = task.request
-        delivery = request.delivery_info or {}
-        recorder.started(
-            task.name,
-            task_id,
-            queue=delivery.get("routing_key"),
-            retries=request.retries,
-            redelivered=delivery.get("redelivered"),
-            acks_late=task.acks_late,
-            reject_lost=task.reject_on_worker_lost,
-            args=args,
-            kwargs=kwargs,
-            argsrepr=request.argsrepr,
-            kwargsrepr=request.kwargsrepr,
-        )
-
-    def end(task_id: str, task: Any, state: str, **_: Any) -> None:  # noqa: ANN401 - likewise
-        recorder.ended(task.name, task_id, state)
-
-    signals.task_prerun.connect(begin, weak=False)
-    signals.task_postrun.connect(end, weak=False)
+def recording(folder: str, *, reset_peak: bool) -> Iterator[None]:
+    """Have the integration record, as in a pool's child."""
+    app.conf.worker_max_memory_per_child = None if reset_peak else 1 << 30
+    Worker(Settings(record=True, folder=folder), lambda: app).connect(signals)
+    signals.worker_process_init.send(sender=None)
+    agent = agents.agent()
+    assert agent is not None
+    assert agent.recorder is not None
     try:
-        yield recorder
+        yield
     finally:
-        signals.task_prerun.disconnect(begin)
-        signals.task_postrun.disconnect(end)
-        recorder.close()
+        agent.leave()
+        for name in ("worker_process_init", "task_prerun", "task_postrun"):
+            getattr(signals, name).disconnect(dispatch_uid=f"leakhunt.celery.{name}")
 
 
 @contextmanager

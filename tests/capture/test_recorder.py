@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leakhunt.capture.record import room
+from leakhunt.capture.record import journal, room
 from leakhunt.capture.record.arguments import hash_of, size_of
 from leakhunt.capture.record.recorder import Recorder
 from leakhunt.capture.record.room import Room
@@ -281,14 +281,27 @@ def test_a_stolen_descriptor_is_not_written_to(folder: Path, tmp_path: Path) -> 
     assert kinds(folder) == ["process", "process", "start", "end"]
 
 
-def test_a_record_that_was_removed_is_begun_again(folder: Path) -> None:
-    """A record that somebody removed is written anew, from the line about the process on."""
+def test_a_record_that_was_removed_is_begun_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record that somebody removed is written anew, from the line about the process on, by the next look at it."""
+    monkeypatch.setattr(journal, "_TRUSTED_S", 0.0)
     recorder = opened(folder)
     recorder.started("a.b", "id-1")
     for path in folder.iterdir():
         path.unlink()
     recorder.ended("a.b", "id-1", "SUCCESS")
     assert kinds(folder) == ["process", "end"]
+
+
+def test_a_file_is_looked_at_now_and_then(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two looks at the file its being where the last line left it will do, and every line is there."""
+    monkeypatch.setattr(journal, "_TRUSTED_S", 3600.0)
+    recorder = opened(folder)
+    executes(recorder, "first")
+    looks = counted(monkeypatch, journal, "look")
+    for number in range(50):
+        executes(recorder, f"id-{number}")
+    assert looks == []
+    assert kinds(folder) == ["process"] + ["start", "end"] * 51
 
 
 class _Failing:

@@ -11,11 +11,14 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from leakhunt.capture.record.numbered import OpenFile, close_file, open_file
+from leakhunt.capture.record.numbered import OpenFile, close_file, look, open_file
 from leakhunt.capture.record.room import ROTATED, SUFFIX, Room
 
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT
 _RETRY_S = 5.0
+# For so long after a look at the file, that it stands where the last line left it will do. From Linux 6.13 on a file is
+# dated anew by the first write after each look: measured on 6.18, 3 us longer on ext4 and 1 us on tmpfs.
+_TRUSTED_S = 0.05
 _REVIEWS = 4  # times that the folder's room is looked at while one file fills
 
 
@@ -45,7 +48,7 @@ class Journal:
         self._size = self._limit = self._unreviewed = 0
         self._torn = self._again = False
         self._headless = True
-        self._retry_at = 0.0
+        self._retry_at = self._trusted_until = 0.0
         self._rotating = threading.Lock()
 
     def is_ready(self) -> bool:
@@ -53,12 +56,17 @@ class Journal:
         file = self._file
         if file is None:
             return False
+        now = time.monotonic()
         try:
-            state = os.fstat(file.fd)
-        except OSError:
+            if now < self._trusted_until and 0 < self._size == os.lseek(file.fd, 0, os.SEEK_CUR):
+                return True
+        except OSError:  # closed, or a pipe has the number
             return False
-        self._size = state.st_size
-        return state.st_ino == file.inode and state.st_dev == file.device and state.st_nlink > 0
+        state = look(file)
+        if state is None or not state.st_nlink:
+            return False
+        self._size, self._trusted_until = state.st_size, now + _TRUSTED_S
+        return True
 
     def is_due(self) -> bool:
         """Tell whether it is time to try to open the file: not more often than every few seconds."""
@@ -114,6 +122,7 @@ class Journal:
                 return
             if done < len(line):
                 self._torn, self.lost = True, 1
+        self._size += done
         self._unreviewed += done
         if self._unreviewed > self._limit // _REVIEWS:
             self._unreviewed = 0
@@ -148,7 +157,7 @@ class Journal:
         os.close(fresh.fd)
         self._file = fresh._replace(fd=self._file.fd)
         self._headless = self._again = True
-        self._torn = False
+        self._torn, self._size = False, 0
 
     def _confession(self) -> bytes:
         """Return the line that says how many are missing."""

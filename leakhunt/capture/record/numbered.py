@@ -29,15 +29,20 @@ def open_file(path: str, flags: int) -> OpenFile | None:
     return OpenFile(fd, state.st_dev, state.st_ino)
 
 
-def is_still(file: OpenFile | None) -> bool:
-    """Tell whether the number still is the file's."""
+def look(file: OpenFile | None) -> os.stat_result | None:
+    """Return what the system tells of the file behind a number; None where it is another file's by now."""
     if file is None:
-        return False
+        return None
     try:
         state = os.fstat(file.fd)
     except OSError:
-        return False
-    return state.st_ino == file.inode and state.st_dev == file.device
+        return None
+    return state if state.st_ino == file.inode and state.st_dev == file.device else None
+
+
+def is_still(file: OpenFile | None) -> bool:
+    """Tell whether the number still is the file's."""
+    return look(file) is not None
 
 
 def close_file(file: OpenFile | None) -> None:
