@@ -1,4 +1,4 @@
-"""What the kernel tells of a process in ``/proc``; what cannot be read is empty or None, never an error."""
+"""What the kernel tells of a process, in ``/proc`` mostly; what cannot be read is empty or None, never an error."""
 
 from __future__ import annotations
 
@@ -62,6 +62,17 @@ def kilobytes(values: dict[str, str], name: str) -> int | None:
     """Return a ``123 kB`` field in bytes; None where it is missing."""
     number, _, unit = values.get(name, "").partition(" ")
     return int(number) * 1024 if unit == "kB" and number.isdecimal() else None
+
+
+def runs(pid: int) -> bool:
+    """Tell whether there is a process with a number; one that ended and was not reaped counts too."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # another user's; or a number that no kernel gives
+        return True
+    return True
 
 
 def start_ticks(pid: int) -> int:

@@ -90,6 +90,7 @@ class Taker:
             asked: how; by default as the settings say.
             answer: where to tell how it went.
         """
+        begun = time.perf_counter()
         known = self._settings
         light = reason == "exit"  # whoever waits for the process to leave does not wait for long
         how = asked or SnapshotRequest(
@@ -102,9 +103,7 @@ class Taker:
         request = snapshot.Request(
             reason=reason,
             deep=how.deep,
-            trim=how.trim,
             force=how.force,
-            retainers=how.retainers,
             answer=answer,
             timeout=how.timeout,
         )
@@ -118,6 +117,7 @@ class Taker:
                 self._facts(how, reason),
                 number=self.number,
                 shelf=snapshot.Shelf(known.keep, known.budget, known.total),
+                begun=begun,
             )
         finally:
             _at_work.discard(here)
@@ -156,7 +156,7 @@ class Taker:
                 reason=reason,
                 gc_enabled=collecting,
                 shared=shared,
-                earlier=earlier.read(place, since),
+                earlier=earlier.read(place, since) if deep else None,
                 sized=leave,
             )
 

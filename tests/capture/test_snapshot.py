@@ -194,13 +194,13 @@ def test_ten_thousand_requests_in_a_row(program: Callable[..., dict[str, Any]]) 
         out["busy"] = sum(take().busy for _ in range(1000))
         out["said"] = json.loads(box.read("answer-1.json"))
         os.kill(first.pid, signal.SIGKILL)
-        snapshot.wait(50)
+        wait()
         request = snapshot.Request("asked")
         shelf = snapshot.Shelf(3, 1 << 30, 1 << 32)
         outcomes = [
             snapshot.capture(snaps, request, lambda deep: {}, number=n, shelf=shelf) for n in range(10_000)
         ]
-        snapshot.wait(50)
+        wait()
         out["how"] = sorted({(each.how, each.busy) for each in outcomes})
         out["files"] = len(snaps.names())
         out["children"] = children() if sys.platform == "linux" else []
@@ -405,6 +405,45 @@ def test_little_memory_makes_a_plainer_file(program: Callable[..., dict[str, Any
     (whole, short), (all_there, plain) = out["sizes"]
     assert (whole, all_there) == (True, True)
     assert plain > 1.5 * short
+
+
+def test_what_was_done_for_it_before_is_part_of_the_pause(program: Callable[..., dict[str, Any]]) -> None:
+    """The pause that is told begins where the caller began to work for the snapshot."""
+    out = program("""
+        request = snapshot.Request("asked", answer=(box, "answer-1.json"))
+        shelf = snapshot.Shelf(3, 1 << 30, 1 << 32)
+        begun = time.perf_counter() - 100
+        snapshot.capture(snaps, request, lambda deep: {}, number=1, shelf=shelf, begun=begun)
+        out["pause"] = told()["pause"]
+    """)
+    assert 100 <= out["pause"] < 100 + SECONDS
+
+
+@LINUX
+def test_what_both_write_to_is_no_room_to_grow(program: Callable[..., dict[str, Any]]) -> None:
+    """A look at all objects that takes all there is ends at the child's limit: what it copies counts too, the traces come."""
+    out = program("""
+        room = headroom.Room(headroom.need().deep + (1 << 20), "this test")
+        headroom.room = lambda: room
+        most = headroom.need().copied_deep
+        for less in (most + (1 << 20), 1 << 20):
+            take(lambda deep: {"deep": deep, "held": len(bytearray(room.size - less) if deep else b"")})
+            out.setdefault("left_out", []).append(told()["left_out"])
+    """)
+    assert out["left_out"] == [[], ["counts of objects: memory ran out"]]
+
+
+def test_without_tracing_the_blocks_are_reckoned_with(program: Callable[..., dict[str, Any]]) -> None:
+    """A deep look at an untraced heap needs memory for lists of all its objects, beside what it copies."""
+    out = program("""
+        tracemalloc.stop()
+        before = headroom.need()
+        more = [{} for _ in range(100_000)]
+        after = headroom.need()
+        out["lists"] = (after.deep - after.copied_deep) - (before.deep - before.copied_deep)
+        out["copied"] = after.copied - before.copied
+    """)
+    assert out["lists"] - out["copied"] == pytest.approx(6_400_000, rel=0.05)
 
 
 def test_a_snapshot_larger_than_its_budget_is_refused(program: Callable[..., dict[str, Any]]) -> None:

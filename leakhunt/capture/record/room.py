@@ -17,7 +17,7 @@ from itertools import islice
 from math import gcd
 from typing import NamedTuple
 
-from leakhunt.capture.procfs import start_ticks
+from leakhunt.capture.procfs import runs, start_ticks
 
 SUFFIX = ".jsonl"
 ROTATED = ".jsonl.1"
@@ -164,13 +164,7 @@ def _may_live(file: _Kept, host: str) -> bool:
     owner, pid, _ = _owner(file)
     if owner != host or not pid:
         return time.time() - file.modified <= _STRANGER_IDLE_S
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):
-        return True
-    return True
+    return runs(pid)
 
 
 def _owner(file: _Kept) -> tuple[str, int, str]:

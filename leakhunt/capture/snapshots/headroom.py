@@ -22,8 +22,12 @@ _PAGE = resource.getpagesize()
 _PLAIN = 4.2
 _LIGHT = 8.5
 _AT_LEAST = 16 << 20
-# The worker goes on meanwhile, and each page that it or the child writes to is there twice from then on.
+# The worker goes on meanwhile, and each page that it or the child writes to is there twice from then on. A guess: how
+# much the worker writes to by then is its own affair.
 _SHARE_OF_ANONYMOUS = 8
+# Measured with CPython 3.11 (tests/benchmarks/headroom.py): for each block of Python's allocator, lists of all objects take
+# 40 to 62 bytes. Where all of them are empty dicts, or short texts, it is 150 to 195: that child stops at its limit.
+_LISTED = 64
 
 # What stays free on the disk: a share of it, but no more than so much.
 _DISK_SHARE = 20
@@ -57,11 +61,15 @@ class Need(NamedTuple):
         plain: for the traces as ``tracemalloc`` writes them.
         light: for the traces in the short form, for which the child first lets go of tracemalloc's tables.
         deep: for all objects too: looking at them writes to every page that holds one.
+        copied: by what the worker and the child write to, part of ``plain`` and ``light``: no limit of the child's counts it.
+        copied_deep: the same, part of ``deep``.
     """
 
     plain: int
     light: int
     deep: int
+    copied: int
+    copied_deep: int
 
 
 def room() -> Room:
@@ -74,9 +82,11 @@ def need() -> Need:
     """Return an estimate of what a snapshot by a forked child will use."""
     tables = tracemalloc.get_tracemalloc_memory() if tracemalloc.is_tracing() else 0
     anonymous = _anonymous()
-    least = _AT_LEAST + anonymous // _SHARE_OF_ANONYMOUS
+    copied = anonymous // _SHARE_OF_ANONYMOUS
+    least = _AT_LEAST + copied
     light = least + int(tables * _LIGHT)
-    return Need(least + int(tables * _PLAIN), light, light + anonymous)
+    deep = max(light, least + sys.getallocatedblocks() * _LISTED) + anonymous
+    return Need(least + int(tables * _PLAIN), light, deep, copied, anonymous)
 
 
 def disk(folder: Folder) -> int:

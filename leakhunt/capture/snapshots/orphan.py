@@ -259,10 +259,4 @@ def _state(pid: int) -> tuple[str, int]:
         return after[0], int(after[19])
     if procfs.start_ticks(posix.getpid()):  # there is a /proc, and no such process
         return "", 0
-    try:
-        posix.kill(pid, 0)
-    except ProcessLookupError:
-        return "", 0
-    except OSError:
-        pass
-    return "?", 0
+    return ("?", 0) if procfs.runs(pid) else ("", 0)

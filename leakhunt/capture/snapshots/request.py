@@ -18,18 +18,14 @@ class Request(NamedTuple):
     Attributes:
         reason: what asks: ``asked``, ``every``, ``interval``, ``rss``, ``growth``, ``exit``, ``api``.
         deep: look at all objects too.
-        trim: try what ``malloc_trim`` gives back.
         force: take it even where memory may not suffice.
-        retainers: find out who holds what grew.
         answer: the folder and the name of the file for the answer; None where nobody waits for one.
         timeout: seconds after which the child is ended.
     """
 
     reason: str
     deep: bool = True
-    trim: bool = False
     force: bool = False
-    retainers: bool = True
     answer: tuple[Folder, str] | None = None
     timeout: float = 120.0
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from leakhunt.capture.folder import File, Folder
-from leakhunt.capture.procfs import start_ticks
+from leakhunt.capture.procfs import runs, start_ticks
 from leakhunt.capture.record.room import safe_host
 from leakhunt.errors import LeakhuntError
 
@@ -138,18 +138,8 @@ def _has_ended(snapshot: _Snapshot, known: dict[Owner, bool]) -> bool:
         return time.time() - snapshot.file.modified > _SILENT_S
     if owner not in known:
         began = start_ticks(owner.pid)
-        known[owner] = began != owner.start if began else not _runs(owner.pid)
+        known[owner] = began != owner.start if began else not runs(owner.pid)
     return known[owner]
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):
-        return True
-    return True
 
 
 def _remove(folder: Folder, snapshot: _Snapshot) -> bool:

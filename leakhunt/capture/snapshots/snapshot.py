@@ -27,7 +27,7 @@ from leakhunt.capture.undisturbed import is_ours
 from leakhunt.errors import LeakhuntError
 from leakhunt.units import format_size
 
-__all__ = ["Facts", "Outcome", "Request", "Shelf", "capture", "is_writing", "wait"]
+__all__ = ["Facts", "Outcome", "Request", "Shelf", "capture", "is_writing"]
 
 _BUSY = Outcome(
     refused="a snapshot of this process is being written already",
@@ -65,7 +65,9 @@ class _State:
 _states = [_State()]
 
 
-def capture(folder: Folder, request: Request, facts: Facts, *, number: int, shelf: Shelf) -> Outcome:
+def capture(
+    folder: Folder, request: Request, facts: Facts, *, number: int, shelf: Shelf, begun: float | None = None
+) -> Outcome:
     """Take a snapshot, as harmlessly as it can be done here.
 
     Not to be called by the handler of a signal, which may have interrupted the holder of a lock that ``os.fork`` waits
@@ -78,8 +80,9 @@ def capture(folder: Folder, request: Request, facts: Facts, *, number: int, shel
         facts: gives the metadata, deep or not; called in the child where there is one.
         number: how many snapshots of this process there were, this one included.
         shelf: what may stay in the folder.
+        begun: since when the caller works for it, by ``time.perf_counter``, where that is not just now.
     """
-    begun = time.perf_counter()
+    begun = time.perf_counter() if begun is None else begun
     try:
         outcome = _capture(
             taking.Plan(folder, request, facts, number, shelf, Owner.here(), time.time(), begun)
@@ -104,16 +107,6 @@ def is_ours_to_reap() -> bool:
     """Tell whether the child that writes is this process's to reap, since nobody else would."""
     child = _state().child
     return child is not None and child.ours and child.lives()
-
-
-def wait(seconds: float) -> bool:
-    """Wait until no snapshot is being written, as before a container's first process leaves; False if it took longer."""
-    end = time.monotonic() + seconds
-    while is_writing():
-        if time.monotonic() > end:
-            return False
-        orphan.sleep(0.01)
-    return True
 
 
 def _state() -> _State:
@@ -215,7 +208,8 @@ def _affordable(plan: taking.Plan) -> taking.Plan:
     if plan.deep and room.size < need.deep:
         why = f"looking at all objects may take {format_size(need.deep)} of memory, and {left}"
         plan = plan._replace(deep=False, left_out=(f"{_OBJECTS}: {why}",))
-    return plan._replace(room=room.size, plain=room.size < need.light)
+    copied = need.copied_deep if plan.deep else need.copied
+    return plan._replace(room=room.size - copied, plain=room.size < need.light)
 
 
 def _disk(folder: Folder) -> int:
