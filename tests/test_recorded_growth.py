@@ -103,7 +103,8 @@ def test_what_is_traced_names_the_right_one(tmp_path: Path, trace: str) -> None:
     assert render.measured == "traced"
     assert render.kept is not None
     assert KEPT <= render.kept.median <= KEPT + 200
-    assert abs(found["proj.clean"].kept_total or 0) < KEPT * 20  # of a thousand executions
+    # Of a thousand executions; before Python 3.11 each of them leaves some thirty bytes less than it found.
+    assert abs(found["proj.clean"].kept_total or 0) < KEPT * (20 if sys.version_info < (3, 11) else 1)
 
 
 def test_a_mix_names_the_right_one(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Bytes of each line at the last snapshot, left for the next one: what is small and grows fast is found by them."""
+"""Bytes of each line at the last deep snapshot, left for the next: what is small and grows fast is found by them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Line = tuple[str, int]
 _NAME = "sites.json"
 _MOST = 2000  # lines; a smaller one counts as new
 _LONGEST_NAME = 512
-_LIMIT = 1 << 21
+_LIMIT = 1 << 24  # of the file, whatever the names are: JSON has up to twelve bytes for a character
 _SIZE = 1 << 63
 
 

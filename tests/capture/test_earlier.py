@@ -73,6 +73,13 @@ def test_sizes_are_read_as_they_were_left(tmp_path: Path) -> None:
     assert [path.stat().st_mode & 0o777 for path in tmp_path.iterdir()] == [0o600]
 
 
+def test_long_names_are_read_too(tmp_path: Path) -> None:
+    """However many bytes the names take as JSON, all that was left is found."""
+    sizes = {("\U0001f600" * 512, line): line for line in range(2_000)}
+    earlier.leave(str(tmp_path), 1.0, {**sizes, ("x" * 513, 1): 1 << 20})
+    assert earlier.read(str(tmp_path), 1.0) == sizes
+
+
 def test_nothing_is_left_where_the_agent_has_no_place(tmp_path: Path) -> None:
     """Without a place nothing is written; one that is gone is not made again."""
     earlier.leave("", 1.0, {})

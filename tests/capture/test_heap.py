@@ -159,7 +159,8 @@ def test_what_is_counted_is_what_a_collection_frees(leave: Callable[[], None]) -
     assert tracked
     del found
     assert not ran
-    assert abs(gc.collect() - tracked) <= 2  # looking leaves a thing or two of its own
+    # Before Python 3.11 looking may leave a thing or two of its own.
+    assert abs(gc.collect() - tracked) <= (2 if sys.version_info < (3, 11) else 0)
 
 
 def test_a_generator_that_holds_itself_is_garbage() -> None:
@@ -200,7 +201,13 @@ def test_what_is_held_is_no_garbage() -> None:
     in_c = iter([one, (lambda: one)])
     mapped = map(lambda node: node.other, [one])  # noqa: C417 - held by an object of C
     watch = weakref.finalize(one, ran.clear)
-    assert garbage.find(heap.walk(FOREVER), FOREVER).tracked == []
+    held: list[Any] = [one, running, in_c, mapped]
+    for _ in range(3):
+        held += gc.get_referents(*held)
+    ours = set(map(id, held))
+    del held
+    # What another thread makes at this moment, as the test runner's may, nothing seems to hold.
+    assert ours.isdisjoint(map(id, garbage.find(heap.walk(FOREVER), FOREVER).tracked))
     assert next(in_c) is one
     assert next(mapped) is one
     watch.detach()

@@ -15,8 +15,8 @@ MIB = 1 << 20
 linux = pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
 
 
-def ask(code: str) -> Any:  # noqa: ANN401 - what the program says
-    """Run code in a Python of its own and return what it prints as JSON."""
+def said(code: str) -> str:
+    """Run code in a Python of its own and return what it prints."""
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
@@ -25,7 +25,12 @@ def ask(code: str) -> Any:  # noqa: ANN401 - what the program says
         cwd=ROOT,
         env=subprocess_environment(PYTHONMALLOC=""),
     )
-    return json.loads(done.stdout)
+    return done.stdout
+
+
+def ask(code: str) -> Any:  # noqa: ANN401 - what the program says
+    """Run code in a Python of its own and return what it prints as JSON."""
+    return json.loads(said(code))
 
 
 FORK = """
@@ -104,15 +109,7 @@ def test_a_trial_in_a_child_tells_what_a_trim_would_give() -> None:
     ).replace(
         "os.waitpid(child, 0)", "os.waitpid(child, 0)\nreal = allocator.trim()\nprint(json.dumps(real))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        check=True,
-        text=True,
-        cwd=ROOT,
-        env=subprocess_environment(),
-    )
-    trial, real = map(json.loads, done.stdout.splitlines())
+    trial, real = map(json.loads, said(code).splitlines())
     before, after = real
     assert before - after > 50 * MIB
     assert abs(trial[0]["trim"]["returned"] - (before - after)) < (before - after) / 10

@@ -152,13 +152,12 @@ say("leaving")
 def test_a_last_snapshot_is_light(folder: Path) -> None:
     """At exit not all objects are looked at, since that takes its time."""
     code = """
-from leakhunt.capture.snapshots import snapshot
-asked = []
-capture = snapshot.capture
-def told(folder, request, *rest, **more):
-    say(request.reason, request.deep, request.retainers, request.trim)
-    return capture(folder, request, *rest, **more)
-snapshot.capture = told
+from leakhunt.capture.taker import Taker
+facts = Taker._facts
+def told(taker, how, reason):
+    say(reason, how.deep, how.retainers, how.trim)
+    return facts(taker, how, reason)
+Taker._facts = told
 agents.start(Settings(at_exit=True, trim=True))
 agents.agent().snapshot()
 parting.Parting().wait(parting.ours, lambda: 60)

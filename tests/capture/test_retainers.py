@@ -125,19 +125,20 @@ def cycle(n):
     node.me = node
     node.blob = bytearray(1900)  # garbage
 
-by_customer = {}
+by_customer = {n: [] for n in range(7)}
 def per_customer(n):
-    by_customer.setdefault(n % 7, []).append("order %d" % n * 350)  # groups
+    by_customer[n % 7].append("order %d" % n * 350)  # groups
 
-sessions = {}
+sessions = {"sk_live_hunter2": {"hist": []}}
 def log_in(n):
-    sessions.setdefault("sk_live_hunter2", {"hist": []})["hist"].append("visit %d" % n * 260)  # session
-mails = {"alice": {}, "bob@example.com": {}}
+    sessions["sk_live_hunter2"]["hist"].append("visit %d" % n * 260)  # session
+mails = {"alice": {"letters": []}, "bob@example.com": {}}
 def mail(n):
-    mails["alice"].setdefault("letters", []).append("mail %d" % n * 280)  # mail
-vault = {}
+    mails["alice"]["letters"].append("mail %d" % n * 280)  # mail
+key = 10 ** 6000
+vault = {key: []}
 def store(n):
-    vault.setdefault(10 ** 6000, []).append("coin %d" % n * 290)  # vault
+    vault[key].append("coin %d" % n * 290)  # vault
 class Bag:
     pass
 bag = Bag()

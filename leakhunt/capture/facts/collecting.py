@@ -153,7 +153,7 @@ def _deep(
             nobody = holding.Found([], [])
             held = _tried(
                 "retainers",
-                lambda: holding.retainers(everything, deadline, earlier, dead, found),
+                lambda: holding.retainers(everything, found, deadline, earlier, dead),
                 nobody,
                 left_out,
             )

@@ -98,28 +98,22 @@ class _Way(NamedTuple):
 
 def retainers(
     everything: heap.Heap,
+    found: sites.Traced,
     deadline: float,
-    earlier: Mapping[sites.Line, int] | None = None,
-    dead: frozenset[int] = frozenset(),
-    found: sites.Traced | None = None,
+    earlier: Mapping[sites.Line, int] | None,
+    dead: frozenset[int],
 ) -> Found:
     """Return who holds what the largest lines allocated.
 
     Args:
         everything: all objects; the collector is to be off.
+        found: what is traced.
         deadline: by ``time.monotonic``; what is known by then is returned.
         earlier: bytes of each line at an earlier time; those that grew most since are looked at too.
         dead: ids of objects that are garbage.
-        found: what is traced, where that is known already.
     """
     owners = sites.Owners()
     left_out: list[str] = []
-    try:
-        found = found or sites.traced(owners, deadline)
-    except heap.OutOfTimeError:
-        return Found([], ["retainers: no time was left to count the traces"])
-    if found is None:
-        return Found([], ["retainers: tracing is off"])
     wanted = sites.chosen(found, earlier)
     samples = sites.sample(everything, wanted, owners, deadline)
     followed = {line: _followed(samples, line) for line in wanted}
