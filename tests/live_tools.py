@@ -76,7 +76,7 @@ def stand_in(folder: Path, behaviour: str = "obey", **about: object) -> Child:
 
 
 @contextlib.contextmanager
-def bystander() -> Iterator[int]:
-    """Run a process without any agent, and yield its number."""
-    with Child([sys.executable, "-c", "print('ready', flush=True); input()"]) as child:
+def bystander(*argv: str) -> Iterator[int]:
+    """Run a process without any agent, by default Python, and yield its number."""
+    with Child(argv or [sys.executable, "-c", "print('ready', flush=True); input()"]) as child:
         yield child.pid

@@ -41,11 +41,11 @@ def test_of_a_pool_the_largest_is_hunted(run: Run, tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_hunted_is_told(run: Run) -> None:
-    """A process without an agent, and none at all, are errors with exit code 2."""
-    with bystander() as pid:
+    """A process into which no agent can come, and none at all, are errors with exit code 2."""
+    with bystander("sh", "-c", "echo ready; read line") as pid:
         result = run(["hunt", str(pid)])
     assert (result.code, result.out) == (2, "")
-    assert f"process {pid} has no leakhunt agent" in result.err
+    assert f"process {pid} has no leakhunt agent, and shows no sign of CPython" in result.err
     result = run(["hunt"])
     assert result.code == 2
     assert "name processes in one way: PID, or --celery" in result.err
