@@ -116,11 +116,12 @@ def build(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure against the standard library, grep and Celery's tracer, in the same run; prints ratios."""
+    """Measure against the standard library, grep, Celery's tracer and our own estimate of memory, in the same run."""
     session.install(".", *group("workers"))
     session.run("python", "tests/benchmarks/diff.py", *session.posargs)
     session.run("python", "tests/benchmarks/kernel_log.py", "--size", "1024", "--rounds", "3")
     session.run("python", "tests/benchmarks/capture.py", "--rounds", "3")
+    session.run("python", "tests/benchmarks/headroom.py")
     session.run("python", "tests/benchmarks/recorder.py")
 
 
