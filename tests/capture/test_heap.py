@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 import sys
 import time
+import tracemalloc
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
@@ -184,6 +185,24 @@ def test_the_payload_of_garbage_counts() -> None:
     assert 10_000 < sizes["str"] < 12_000
     assert sizes["bytes"] == sys.getsizeof(b"z" * 9000)
     assert told["bytes"] >= sum(sizes.values())
+
+
+def test_the_lines_of_much_garbage_are_estimated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of more garbage than is looked up, some is, from all over it, and stands for the rest."""
+    monkeypatch.setattr(garbage, "_MOST_LOOKUPS", 500)
+    gc.collect()
+    tracemalloc.start()
+    for _ in range(2_000):
+        one = Node()
+        one.other = one
+    del one
+    try:
+        told: dict[str, Any] = garbage.summary(garbage.find(heap.walk(FOREVER), FOREVER), FOREVER)
+    finally:
+        tracemalloc.stop()
+        gc.collect()
+    nodes = sum(count for file, _, count, _ in told["sites"] if file == __file__)
+    assert nodes == pytest.approx(told["objects"], rel=0.2)
 
 
 def test_what_is_held_is_no_garbage() -> None:

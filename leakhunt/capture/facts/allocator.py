@@ -18,6 +18,10 @@ _ARENAS = re.compile(
     r"(?m)^\s{0,80}\d{1,12} arenas \* \d{1,12} bytes/arena\s{1,80}=\s{1,80}([\d,]{1,30})\s{0,9}$"
 )
 _STDERR = 2
+# Of CPython 3.12: how far into its runtime's state is looked, which is several times as long, and the bytes of
+# tracemalloc's configuration there.
+_RUNTIME = 1 << 14
+_CONFIG = 16
 
 
 class _Mallinfo2(ctypes.Structure):
@@ -186,14 +190,24 @@ def _tracer() -> tuple[ctypes.c_void_p, ctypes.c_void_p] | None:
 
 
 def _flag() -> ctypes.c_int | None:
-    """Return where CPython 3.9-3.11 looks whether it is to trace each new object; None where that is not sure."""
-    try:
-        fields = _Config.in_dll(ctypes.pythonapi, "_Py_tracemalloc_config")
-    except (ValueError, AttributeError):
-        return None
-    if fields[1] != 1 or fields[2] != tracemalloc.get_traceback_limit():
+    """Return where CPython 3.9-3.12 looks whether it is to trace each new object; None where that is not sure."""
+    fields = _config()
+    if fields is None or fields[1] != 1 or fields[2] != tracemalloc.get_traceback_limit():
         return None
     return ctypes.c_int.from_buffer(fields, ctypes.sizeof(ctypes.c_int))
+
+
+def _config() -> _Config | None:
+    """Return tracemalloc's configuration; in CPython 3.12 it lies before a copy of the allocators that were replaced."""
+    try:
+        if sys.version_info[:2] != (3, 12):
+            return _Config.in_dll(ctypes.pythonapi, "_Py_tracemalloc_config")
+        runtime = (ctypes.c_char * _RUNTIME).in_dll(ctypes.pythonapi, "_PyRuntime")
+    except (ValueError, AttributeError):
+        return None
+    replaced = b"".join(bytes(_untraced[domain]) for domain in (1, 0, 2))
+    at = runtime.raw.find(replaced) - _CONFIG
+    return _Config.from_buffer(runtime, at) if at >= 0 else None
 
 
 def arenas() -> int | None:
@@ -228,7 +242,7 @@ def _printed(show: object) -> str:
             kept = -1
         os.dup2(writable, _STDERR, inheritable=False)
         show()
-        return os.read(readable, 1 << 16).decode("ascii", "replace")
+        return os.read(readable, 1 << 14).decode("ascii", "replace")
     except OSError:
         return ""
     finally:

@@ -11,14 +11,14 @@ from __future__ import annotations
 import gc
 import sys
 from collections import Counter
-from itertools import chain, compress, islice
+from itertools import compress, islice
 from typing import Any, NamedTuple
 
 from leakhunt.capture.facts import allocator, heap, sites
 
 _MOST_TYPES = 20
 _MOST_SITES = 20
-_MOST_LOOKUPS = 100_000
+_MOST_LOOKUPS = 20_000  # a stack of 25 frames takes up to 20 us
 
 
 class Garbage(NamedTuple):
@@ -122,18 +122,19 @@ def _released(tracked: list[Any], dead: set[int], deadline: float) -> list[Any]:
 
 
 def _sites(garbage: Garbage, deadline: float) -> list[list[object]]:
-    """Return file, line, count and bytes of the lines that allocated most of the garbage."""
+    """Return file, line, count and bytes of the lines that allocated most of the garbage; of much, an estimate."""
     counts: Counter[tuple[str, int]] = Counter()
     sizes: Counter[tuple[str, int]] = Counter()
-    things = chain.from_iterable(
-        chain.from_iterable(heap.chunks(part, deadline) for part in (garbage.released, garbage.tracked))
-    )
+    total = len(garbage.tracked) + len(garbage.released)
+    looked_at = list(islice(sites.spread(heap.Heap(garbage.tracked, garbage.released)), _MOST_LOOKUPS))
     sizer = sites.Sizer()
-    with allocator.answering():
-        for thing in islice(things, _MOST_LOOKUPS):
-            stack = sites.stack_of(thing)
+    for chunk in heap.chunks(looked_at, deadline):
+        with allocator.answering():
+            stacks = list(map(sites.stack_of, chunk))
+        for stack, thing in zip(stacks, chunk):
             if stack:
                 counts[stack[0]] += 1
                 sizes[stack[0]] += sizer(thing)
     largest = sorted(sizes, key=lambda site: (-sizes[site], site))[:_MOST_SITES]  # most_common() would import
-    return [[*site, counts[site], sizes[site]] for site in largest]
+    share = len(looked_at) / max(1, total)
+    return [[*site, round(counts[site] / share), round(sizes[site] / share)] for site in largest]

@@ -229,10 +229,10 @@ def _candidates(everything: heap.Heap, deadline: float) -> tuple[list[Any], Iter
             for chunk in heap.chunks(part, deadline):
                 sized += [(size, thing) for thing in chunk if (size := sizer(thing)) >= _LARGE]
     sized.sort(key=lambda pair: -pair[0])
-    return [thing for _, thing in sized[:_MOST_LARGE]], islice(_spread(everything), _MOST_LOOKUPS)
+    return [thing for _, thing in sized[:_MOST_LARGE]], islice(spread(everything), _MOST_LOOKUPS)
 
 
-def _spread(everything: heap.Heap) -> Iterator[Any]:
+def spread(everything: heap.Heap) -> Iterator[Any]:
     """Yield all objects in an order in which any beginning is spread evenly."""
     parts = (everything.atoms, everything.objects)
     total = sum(map(len, parts))
