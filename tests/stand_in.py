@@ -7,6 +7,7 @@ It prints ``ready`` once it can be asked, obeys one word a line on its standard 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -16,9 +17,11 @@ import time
 import tracemalloc
 from pathlib import Path
 
+from leakhunt.capture.folder import Folder
 from leakhunt.capture.letters import Asked, Registration, SnapshotRequest, TraceRequest
 from leakhunt.capture.mailbox import AGENTS, Box
 from leakhunt.capture.procfs import start_ticks
+from leakhunt.errors import LeakhuntError
 
 _KEPT: list[bytes] = []
 
@@ -50,6 +53,10 @@ class StandIn:
                 )
             elif self.behaviour == "lose":
                 self._lose(asked.nonce)
+            elif self.behaviour in {"orphan", "orphans", "slow"} and isinstance(
+                asked.request, SnapshotRequest
+            ):
+                self._outlive(asked.nonce)
             elif self.behaviour == "babble":
                 Path(self.box.path, f"answer-{asked.nonce}.json").write_text("[1, 2", encoding="utf-8")
             elif self.behaviour == "lie":
@@ -74,6 +81,32 @@ class StandIn:
             os.read(ready, 1) if self.behaviour == "never" else os._exit(1)
         os.close(done)
         os.waitpid(child, 0)
+
+    def _outlive(self, nonce: str) -> None:
+        """Have a child write that waits until it is let go on; end meanwhile, unless the child is only slow."""
+        ready, done = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                self._write_late(nonce, done)
+            finally:
+                os._exit(0)
+        os.read(ready, 1)
+        if self.behaviour != "slow":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def _write_late(self, nonce: str, done: int) -> None:
+        held = Folder(self.box.path, os.geteuid()).hold(f"answer-{nonce}.json", b'{"state": "writing"}')
+        os.write(done, b".")
+        Path(self.folder, "go").read_text(encoding="utf-8")  # a FIFO, and a test at its other end
+        if self.behaviour != "orphans":
+            path = f"{self.folder}/snapshots/here-late-{nonce}.bin"
+            tracemalloc.take_snapshot().dump(path)
+            with contextlib.suppress(LeakhuntError):  # nobody waits any more
+                self.box.reply(
+                    nonce, {"ok": True, "state": "done", "path": path, "how": "fork", "blocks": 12}
+                )
+        os.close(held)
 
     def _answer(self, asked: Asked) -> None:
         request = asked.request

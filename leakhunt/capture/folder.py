@@ -8,10 +8,11 @@ import os
 import posix  # its functions stay as they are where gevent replaces those of os
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import BinaryIO, NamedTuple
 
+from leakhunt.capture.place import OTHERS_WRITE
 from leakhunt.errors import LeakhuntError
 
 PART = ".part-"
@@ -19,19 +20,7 @@ _STALE = 60.0  # seconds; a younger unlocked leftover may be one that its writer
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _LOCK = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _ELSEWHERE = "choose another folder with LEAKHUNT_DIR; one that does not exist yet is made"
-
-
-def default_path(environ: Mapping[str, str]) -> str:
-    """Return the folder that the environment asks for: LEAKHUNT_DIR, else one in the XDG state directory."""
-    chosen = environ.get("LEAKHUNT_DIR", "").strip()
-    if chosen:
-        return os.path.abspath(chosen)
-    state = environ.get("XDG_STATE_HOME", "")
-    if not os.path.isabs(state):  # the XDG specification: a relative path is to be ignored
-        state = os.path.join(environ.get("HOME") or os.path.expanduser("~"), ".local", "state")
-    return os.path.join(state, "leakhunt")
 
 
 class File(NamedTuple):
@@ -240,7 +229,7 @@ class Folder:
                 raise LeakhuntError(f"{self.path}: a link or no folder; not followed", _ELSEWHERE) from error
             raise
         about = os.fstat(fd)
-        if about.st_uid == self.owner and not about.st_mode & _OTHERS_WRITE:
+        if about.st_uid == self.owner and not about.st_mode & OTHERS_WRITE:
             return fd
         posix.close(fd)
         below = os.path.join(self.path, "leakhunt")

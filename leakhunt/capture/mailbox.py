@@ -40,6 +40,16 @@ _NAME = re.compile(r"(\d{1,10})-(\d{1,20})", re.ASCII)
 _FILE = re.compile(r"(ask|answer)-([0-9a-f]{16})\.json", re.ASCII)
 _STALE = 3600.0  # seconds after which nobody waits for an answer any more
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_BY_ITS_USER = "run this as the user that the worker runs as, or as root"
+_ROOM = "a request and its answer take a few hundred bytes: make room there, or start the worker with LEAKHUNT_DIR elsewhere"
+_WRITABLE = "start the worker with LEAKHUNT_DIR set to a folder that can be written to"
+_HINTS = {
+    errno.EACCES: _BY_ITS_USER,
+    errno.EPERM: _BY_ITS_USER,
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.EROFS: _WRITABLE,
+}
 _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _WRITE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -171,9 +181,7 @@ class _Folder:
             raise self._told(error) from None
 
     def _told(self, error: OSError) -> LeakhuntError:
-        hint = ""
-        if isinstance(error, PermissionError):
-            hint = "run this as the user that the worker runs as, or as root"
+        hint = _HINTS.get(error.errno or 0, "")
         return LeakhuntError(f"{self._box.path}: {(error.strerror or str(error)).lower()}", hint)
 
     def requests(self) -> list[str]:

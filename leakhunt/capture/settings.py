@@ -78,7 +78,7 @@ class Settings(NamedTuple):
         keep: how many snapshots of a process are kept; the oldest are dropped.
         budget: how many bytes they may have together.
         total: how many bytes all snapshots in the folder may have; those of processes that have ended are dropped.
-        folder: where everything is written; empty for the default.
+        folder: where everything is written, in a folder of the user's own where others write too; empty for the default.
         record: write the flight recorder's lines.
         record_budget: how many bytes all records in the folder may have together.
         retainers: look for who holds what grew.

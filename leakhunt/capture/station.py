@@ -9,8 +9,9 @@ from contextlib import suppress
 
 from leakhunt.capture.enrol import clear, leave, register
 from leakhunt.capture.facts.identity import Identity
-from leakhunt.capture.folder import Folder, default_path
+from leakhunt.capture.folder import Folder
 from leakhunt.capture.mailbox import Box
+from leakhunt.capture.place import default_path, own_place
 from leakhunt.capture.record.recorder import Recorder
 from leakhunt.capture.settings import Settings
 from leakhunt.capture.taker import Taker, Tasks
@@ -85,7 +86,8 @@ class Station:
         self._settings, self._tracing = settings, tracing
         self._folder = self.taker = None
         try:
-            folder = Folder.open(settings.folder or default_path(os.environ))
+            asked = settings.folder
+            folder = Folder.open(own_place(asked, self._euid) if asked else default_path(os.environ))
             snapshots = folder.sub("snapshots")
         except (LeakhuntError, OSError) as error:
             now = f" since process {os.getpid()} runs as the user {self._euid}" if moved else ""
@@ -148,8 +150,9 @@ class Station:
         if self.recorder is not None:
             self.recorder.exited(code)
             self.recorder.close()
-        if self.box is not None:
-            leave(self.box)
+        awaited = self.taker is not None and self.taker.is_awaited
+        if self.box is not None and not awaited:
+            leave(self.box)  # else, as after a kill, it stays: the answer goes there, and others clear it
 
     def miss(self, text: str) -> None:
         """Note, and say, what cannot be had; where many processes are alike, the first speaks for all."""

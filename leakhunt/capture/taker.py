@@ -71,6 +71,7 @@ class Taker:
         self._executions = executions
         self._tasks = tasks
         self._place = place
+        self._answers = False  # whether somebody waits for the last one that was begun
         if _begun[0] != identity.pid:
             _begun[:] = [identity.pid, 0]
         self.refused = ""
@@ -79,6 +80,11 @@ class Taker:
     def number(self) -> int:
         """How many snapshots of this process were begun, by those that took them before, too."""
         return _begun[1]
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether a snapshot is being written that somebody has asked for."""
+        return self._answers and snapshot.is_writing()
 
     def take(
         self, reason: str, asked: SnapshotRequest | None = None, answer: tuple[Folder, str] | None = None
@@ -122,6 +128,8 @@ class Taker:
         finally:
             _at_work.discard(here)
         self.refused = outcome.refused or ""
+        if outcome.refused is None:
+            self._answers = answer is not None
         return outcome
 
     def _facts(self, how: SnapshotRequest, reason: str) -> snapshot.Facts:

@@ -72,15 +72,22 @@ def is_ours(trace: TracebackType | None) -> bool:
 
 def say(text: str) -> None:
     """Write one line to standard error, once in a tree of processes and in none that the program started."""
-    if not _SPEAKS or _error_file() != _ERROR_FILE or _ERROR_FILE is None:
-        return
     key = f"{zlib.crc32(text.encode('utf-8', 'replace')):08x}"
     said = os.environ.get(_SAID, "")
-    if key in said.split(","):
-        return
-    os.environ[_SAID] = f"{said},{key}".lstrip(",")
+    if key not in said.split(",") and tell(text):
+        os.environ[_SAID] = f"{said},{key}".lstrip(",")
+
+
+def tell(text: str) -> bool:
+    """Write one line to standard error, each time it is called; false where this process is not to speak.
+
+    Nothing of the program's is changed, so that this may be called while it runs.
+    """
+    if not _SPEAKS or _error_file() != _ERROR_FILE or _ERROR_FILE is None:
+        return False
     with suppress(OSError):
         os.write(_ERROR, f"leakhunt: {text}\n".encode("utf-8", "replace"))
+    return True
 
 
 def _error_file() -> tuple[int, int] | None:

@@ -14,7 +14,7 @@ import click
 from leakhunt.errors import LeakhuntError
 from leakhunt.version import __version__
 
-_COMMANDS = ("attach", "diff", "hunt", "oom-scan", "run", "snap", "tasks", "top", "trace")
+_COMMANDS = ("agents", "attach", "diff", "hunt", "oom-scan", "run", "snap", "tasks", "top", "trace")
 _INTERRUPTED = 130
 
 

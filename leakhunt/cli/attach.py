@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from leakhunt.cli import agents as live
+from leakhunt.cli import live
 from leakhunt.cli.agent_options import chosen_settings, reached_by
 from leakhunt.cli.options import Duration
 from leakhunt.control.attach import TIMEOUT_S
@@ -21,7 +21,7 @@ Examples:
   leakhunt attach 4242 --record
   leakhunt attach 4242 --python /opt/app/bin/python3.14""",
 )
-@click.argument("pid", type=click.IntRange(min=1))
+@click.argument("pid", type=live.Pid(), metavar="PID")
 @click.option("--trace", is_flag=True, default=None, help="Trace allocations from now on; slows the program.")
 @click.option(
     "--frames", type=click.IntRange(1, 65535), metavar="N", help="Keep N frames of each stack [25]."

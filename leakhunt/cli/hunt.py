@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from leakhunt.analysis.diff import SORTS_DIFF
+from leakhunt.analysis.ordering import SORTS_DIFF
 from leakhunt.api import snapshots as api
 from leakhunt.capture.settings import Settings
-from leakhunt.cli import agents as live
+from leakhunt.cli import live
 from leakhunt.cli.diff import analysis_arguments
 from leakhunt.cli.options import Duration, output, selection
 from leakhunt.cli.output import Destination
@@ -37,7 +37,7 @@ Examples:
   leakhunt hunt --celery celery@web-1 --tasks 1000 --group-by task
   leakhunt hunt 4242 --for 30m --format json -o growth.json""",
 )
-@click.argument("pid", required=False, type=click.IntRange(min=1))
+@click.argument("pid", required=False, type=live.Pid(), metavar="[PID]")
 @live.targets(everything=False)
 @click.option(
     "--for",
@@ -151,5 +151,16 @@ def _target(pid: int | None, celery: str | None, timeout: float, *, quiet: bool)
     live.each(agents, look)
     largest = max(sizes, key=lambda agent: sizes[agent])
     if not quiet:
-        live.say(f"{largest.title}: chosen for its memory, of {len(sizes)}; another: leakhunt hunt PID")
+        live.say(f"{largest.title}: {_why_it(largest, sizes)}")
     return largest
+
+
+def _why_it(chosen: Agent, sizes: dict[Agent, int]) -> str:
+    """Say why this process was chosen, and how the others are hunted in."""
+    others = sorted((agent for agent in sizes if agent is not chosen), key=lambda agent: -sizes[agent])
+    if not others:
+        return "the only one that answers"
+    what = "pool children" if all(agent.registration.role == "child" for agent in sizes) else "processes"
+    if len(others) == 1:
+        return f"the larger of 2 {what}; for the other: leakhunt hunt {others[0].pid}"
+    return f"the largest of {len(sizes)} {what}; for the next: leakhunt hunt {others[0].pid}"

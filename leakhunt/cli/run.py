@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from typing import Any
 
 import click
 
-from leakhunt.capture.folder import Folder, default_path
+from leakhunt.capture.folder import Folder
+from leakhunt.capture.place import default_path, own_place
 from leakhunt.capture.settings import PREFIX, Settings, parse_level
 from leakhunt.cli.agent_options import chosen_settings, reached_by
 from leakhunt.cli.options import Checked, Duration, Size, stacked
 from leakhunt.control.launch import mistyped, prepare
+from leakhunt.errors import LeakhuntError
 from leakhunt.render.text import plain
 from leakhunt.units import format_duration, format_size
+
+_PROBE = "can-be-written"
+_TAKES_NOTHING = frozenset({errno.EROFS, errno.ENOSPC, errno.EDQUOT})  # no reason for a worker not to start
 
 
 def _unasked(function: Any) -> Any:  # noqa: ANN401 - a decorator as click has them
@@ -99,33 +105,58 @@ def run(command: tuple[str, ...], **chosen: Any) -> None:  # noqa: ANN401 - the 
         chosen["record"] = _recording()
     settings = chosen_settings(agent=True, **chosen)
     start = prepare(command, settings, os.environ)
-    _usable(settings.folder or default_path(os.environ))
+    why_not = _why_not(settings.folder)
     for name, meant in mistyped(os.environ):
         click.echo(
             f"warning: {plain(name)} means nothing to leakhunt{f'; {meant} does' if meant else ''}", err=True
         )
-    click.echo(f"leakhunt: {_words(settings)}; from another shell: {_next(command, settings)}", err=True)
+    said = f"no agent: {why_not}" if why_not else _promise(command, settings, is_python=start.is_python)
+    click.echo(f"leakhunt: {plain(said)}", err=True)
     sys.stdout.flush()
     sys.stderr.flush()
     start.replace_this_process()
 
 
-def _usable(path: str) -> None:
-    """Refuse a folder that the program could not use; one that belongs to another user may be meant for that one.
+def _why_not(asked: str) -> str:
+    """Tell why the program's agent will not be able to write; empty where it will.
+
+    Args:
+        asked: the folder that is asked for; empty for the default.
 
     Raises:
-        LeakhuntError: it can be nobody's.
+        LeakhuntError: the folder can be nobody's, or cannot be made.
     """
+    path = own_place(asked, os.geteuid()) if asked else default_path(os.environ)
     owner = None
-    if os.geteuid() == 0:
+    if os.geteuid() == 0:  # it may be meant for the user that the program becomes
         with contextlib.suppress(OSError):
             owner = os.lstat(path).st_uid
-    Folder.open(path, owner)
+    try:
+        folder = Folder.open(path, owner)
+        folder.write(_PROBE, b"leakhunt")
+        folder.remove(_PROBE)
+    except (LeakhuntError, OSError) as error:
+        system = error if isinstance(error, OSError) else error.__cause__
+        if not isinstance(system, OSError) or (error is not system and system.errno not in _TAKES_NOTHING):
+            raise
+        full = system.errno in {errno.ENOSPC, errno.EDQUOT}
+        remedy = "make room there, or choose" if full else "choose"
+        return f"nothing can be written in {path}: {system.strerror}; {remedy} another folder with --dir or LEAKHUNT_DIR"
+    return ""
 
 
 def _recording() -> bool:
     """Whether to record where no option says so: yes, unless a variable says no."""
     return f"{PREFIX}RECORD" not in os.environ or Settings.from_environment(os.environ).record
+
+
+def _promise(command: tuple[str, ...], settings: Settings, *, is_python: bool) -> str:
+    """Say in one line what is on, and what can be done with it."""
+    words = f"{_words(settings)}; from another shell: {_next(command, settings)}"
+    if is_python:
+        return words
+    name = os.path.basename(command[0])
+    return f"{name} is no Python; in each Python that it starts or embeds: {words}"
 
 
 def _words(settings: Settings) -> str:

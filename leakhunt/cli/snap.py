@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from leakhunt.analysis.diff import SORTS_DIFF
+from leakhunt.analysis.ordering import SORTS_DIFF
 from leakhunt.capture.letters import SnapshotRequest
-from leakhunt.cli import agents as live
+from leakhunt.cli import live
 from leakhunt.cli.options import Duration, output, selection
 from leakhunt.control.answers import snapshot
 from leakhunt.control.find import Agent
@@ -25,7 +25,7 @@ Examples:
   leakhunt top "$(leakhunt snap 4242)"
   leakhunt snap 4242 --before-after 5m --group-by task""",
 )
-@click.argument("pids", nargs=-1, type=click.IntRange(min=1), metavar="[PID]...")
+@click.argument("pids", nargs=-1, type=live.Pid(), metavar="[PID]...")
 @live.targets()
 @live.snapshot_options
 @click.option("-q", "--quiet", is_flag=True, help="Print the paths, and failures; nothing else.")

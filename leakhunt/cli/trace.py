@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from leakhunt.capture.letters import TraceRequest
-from leakhunt.cli import agents as live
+from leakhunt.cli import live
 from leakhunt.cli.options import Duration
 from leakhunt.control.answers import Status, status
 from leakhunt.control.answers import trace as ask_to_trace
@@ -59,10 +59,9 @@ def trace(
         )
     if action != "on" and (frames is not None or seconds is not None):
         raise click.UsageError("--frames and --for go with 'on'")
-    wrong = next((number for number in numbers if not number.isdecimal()), None)
-    if wrong is not None:
-        raise click.UsageError(f"{wrong!r} is not the number of a process")
-    agents = live.choose([int(number) for number in numbers], celery, everyone_=everyone)
+    pids = [live.Pid().convert(number, None, None) for number in numbers]
+    agents = live.choose(pids, celery, everyone_=everyone)
+    warnings: dict[str, list[Agent]] = {}
 
     def work(agent: Agent) -> None:
         with live.Progress(agent.title) as progress:
@@ -72,12 +71,18 @@ def trace(
                 request = TraceRequest(action == "on", frames or 0, seconds)
                 answer = ask_to_trace(agent, request, timeout, progress.waiting)
         _tell(agent, answer, action)
+        if answer.warning:
+            warnings.setdefault(answer.warning, []).append(agent)
 
-    live.each(agents, work)
+    try:
+        live.each(agents, work)
+    finally:
+        for warning, warned in warnings.items():  # what holds for all of them is said once
+            live.say(f"{warned[0].title if len(warned) == 1 else f'each of these {len(warned)}'}: {warning}")
 
 
 def _tell(agent: Agent, answer: Status, action: str) -> None:
-    """Print how a process is going, and what tracing costs where it was switched on."""
+    """Print how a process is going."""
     words = [f"tracing with {answer.frames} frames" if answer.tracing else "not tracing"]
     if action == "status":
         if answer.traced:
@@ -89,5 +94,3 @@ def _tell(agent: Agent, answer: Status, action: str) -> None:
     click.echo(plain(f"{agent.title}: {', '.join(words)}"))
     if answer.refused:
         live.say(f"{agent.title}: its last snapshot was refused: {answer.refused}")
-    if answer.warning:
-        live.say(f"{agent.title}: {answer.warning}")

@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 from leakhunt.capture.letters import SnapshotRequest, StatusRequest, TraceRequest
 from leakhunt.capture.mailbox import open_below
 from leakhunt.control import process as system
-from leakhunt.control.ask import RefusedError, Waiting, ask, number, text
+from leakhunt.control.ask import RefusedError, Stage, Waiting, ask
 from leakhunt.control.find import Agent
+from leakhunt.control.reply import number, text
 from leakhunt.errors import LeakhuntError
 
 TIMEOUT_S = 120.0
-_SNAPSHOTS = "snapshots"
+SNAPSHOTS = "snapshots"
 _LONGEST_TEXT = 2000
 _MOST_TEXTS = 50
 _BUSY_S = 0.5  # between two requests to one who writes already
@@ -84,7 +85,7 @@ def snapshot(agent: Agent, request: SnapshotRequest, waiting: Waiting | None = N
     Args:
         agent: whom to ask.
         request: what to take; its ``timeout`` bounds the wait.
-        waiting: called with the seconds passed, several times a second.
+        waiting: called with the seconds passed and what is waited for, several times a second.
 
     Raises:
         DiedError: the process has ended.
@@ -114,7 +115,7 @@ def _patiently(agent: Agent, request: SnapshotRequest, waiting: Waiting | None) 
             if not error.busy or time.monotonic() > end:
                 raise
         if waiting is not None:
-            waiting(request.timeout - (end - time.monotonic()))
+            waiting(request.timeout - (end - time.monotonic()), Stage.BUSY)
         time.sleep(_BUSY_S)
 
 
@@ -135,7 +136,7 @@ def _file(agent: Agent, answer: Mapping[str, Any]) -> str:
         LeakhuntError: it is not there.
     """
     name = _NAME.sub("_", os.path.basename(text(answer, "path")))
-    folder = os.path.join(agent.box.folder, _SNAPSHOTS)
+    folder = os.path.join(agent.box.folder, SNAPSHOTS)
     path = os.path.join(folder, name)
     try:
         with system.acting_as(agent.process):

@@ -3,31 +3,54 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
+import enum
 import os
 import signal
-import stat
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from leakhunt.capture.letters import Request, parse_object
-from leakhunt.capture.mailbox import LIMIT, open_folder
+from leakhunt.capture.letters import Request, SnapshotRequest
 from leakhunt.capture.settings import parse_signal
 from leakhunt.control import process as system
 from leakhunt.control.find import Agent
 from leakhunt.control.hold import DiedError, held
 from leakhunt.control.process import Process
+from leakhunt.control.reply import forget, inside, look, number, text
 from leakhunt.errors import LeakhuntError
 from leakhunt.units import format_duration
 
 _POLLS_S = (0.005, 0.01, 0.02, 0.05)  # an answer is there within milliseconds, or takes its time
-_READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _AGAIN_S = 0.25  # a signal is sent again after so long, then after twice that, and so on
-_LONGEST_TEXT = 2000
 
-Waiting = Callable[[float], None]
+
+class Stage(enum.Enum):
+    """What is waited for, in words that follow a process's name.
+
+    Attributes:
+        is_news: whether it is worth more than a line that passes.
+        is_written: whether the process has forked, and a snapshot is being written.
+    """
+
+    ASKED = "waiting for its answer"
+    STOPPED = "it is stopped (SIGSTOP, or a debugger), and answers when it goes on"
+    BUSY = "another snapshot of it is being written"
+    LIGHT = "its fork writes the snapshot"
+    DEEP = "its fork writes the snapshot (holders; --light is quicker)"
+    OUTLIVED = "it has ended; the fork that writes its snapshot lives on, and is waited for"
+
+    @property
+    def is_news(self) -> bool:
+        """Whether it is worth more than a line that passes."""
+        return self in {Stage.STOPPED, Stage.OUTLIVED}
+
+    @property
+    def is_written(self) -> bool:
+        """Whether the process has forked, and a snapshot is being written."""
+        return self in {Stage.LIGHT, Stage.DEEP, Stage.OUTLIVED}
+
+
+Waiting = Callable[[float, Stage], None]
 
 
 class RefusedError(LeakhuntError):
@@ -49,7 +72,7 @@ def ask(agent: Agent, request: Request, timeout: float, waiting: Waiting | None 
         agent: whom to ask.
         request: what is asked for.
         timeout: how many seconds to wait.
-        waiting: called with the seconds passed, several times a second.
+        waiting: called with the seconds passed and what is waited for, several times a second.
 
     Returns:
         the answer, which is a yes; nothing in it has been checked.
@@ -65,13 +88,14 @@ def ask(agent: Agent, request: Request, timeout: float, waiting: Waiting | None 
             nonce = agent.box.ask(request)
         try:
             send(number)
-            answer = _awaited(
-                agent, nonce, timeout, _Line(lambda: system.alive(process), lambda: send(number)), waiting
+            line = _Line(
+                process, lambda: send(number), deep=isinstance(request, SnapshotRequest) and request.deep
             )
+            answer = _awaited(agent, nonce, timeout, line, waiting)
         finally:
             with system.acting_as(agent.process):
                 agent.box.withdraw(nonce)
-                _forget(agent, nonce)
+                forget(agent, nonce)
     if answer.get("ok") is not True:
         raise RefusedError(
             f"{agent.title}: {text(answer, 'why') or 'refused, without a reason'}",
@@ -106,66 +130,95 @@ class _Line(NamedTuple):
     """The way to a process.
 
     Attributes:
-        still_runs: whether it runs.
+        process: the process, as it was when this began.
         ring: signals it.
+        deep: whether what it is asked for takes its time.
     """
 
-    still_runs: Callable[[], bool]
+    process: Process
     ring: Callable[[], None]
+    deep: bool
+
+    def stage(self, *, runs: bool, writing: bool, stopped: bool) -> Stage:
+        """Return what is waited for."""
+        if writing:
+            return (Stage.DEEP if self.deep else Stage.LIGHT) if runs else Stage.OUTLIVED
+        return Stage.STOPPED if stopped else Stage.ASKED
 
 
 def _awaited(
     agent: Agent, nonce: str, timeout: float, line: _Line, waiting: Waiting | None
 ) -> dict[str, Any]:
-    """Wait for the last word of an answer."""
+    """Wait for the last word of an answer; after the process's end as long as a fork lives that writes it."""
     began = time.monotonic()
     looks = 0
-    writing = False
+    writing = stopped = False
     again = _AGAIN_S
     while True:
-        runs = line.still_runs()  # asked first: what it wrote before its end is found below
+        runs = system.alive(line.process)  # asked first: what it wrote before its end is found below
         with system.acting_as(agent.process):
-            answer, lost = _look(agent, nonce)
+            answer, lost = look(agent, nonce)
         writing = writing or answer.get("state") == "writing"
         if answer and answer.get("state") != "writing":
             return answer
+        if not runs and (lost or not answer):
+            raise _ended(agent, lost=lost, writing=writing)
         if lost:
             raise LeakhuntError(
                 f"{agent.title}: the snapshot was lost while it was written{_late(answer)}",
                 "it runs in a process of its own, so the worker goes on; see 'leakhunt oom-scan', or ask for less: --light",
             )
-        if not runs and not writing:
-            raise DiedError(
-                f"process {agent.title} ended before it answered", "what killed it: leakhunt oom-scan"
-            )
         passed = time.monotonic() - began
         if passed >= timeout:
-            raise _silent(agent, timeout, writing=writing, nonce=nonce)
+            raise _silent(agent, timeout, nonce, line.stage(runs=runs, writing=writing, stopped=stopped))
         if passed >= again:
             again *= 2
+            stopped = not writing and system.stopped(line.process)
             if _unread(agent, nonce):
                 line.ring()
         if waiting is not None:
-            waiting(passed)
+            waiting(passed, line.stage(runs=runs, writing=writing, stopped=stopped))
         time.sleep(min(_POLLS_S[min(looks // 4, len(_POLLS_S) - 1)], timeout - passed))
         looks += 1
 
 
+def _ended(agent: Agent, *, lost: bool, writing: bool) -> DiedError:
+    """Word that a process has ended, and what became of its snapshot."""
+    if lost:
+        return DiedError(
+            f"process {agent.title} ended, and so did the fork that was writing its snapshot",
+            "what killed them: leakhunt oom-scan",
+        )
+    if writing:
+        place = os.path.join(agent.box.root + agent.box.folder, "snapshots")
+        return DiedError(
+            f"process {agent.title} ended while a fork was writing its snapshot, and its place in the folder is gone",
+            f"the snapshot may be finished all the same: ls -t {place}; what killed it: leakhunt oom-scan",
+        )
+    return DiedError(f"process {agent.title} ended before it answered", "what killed it: leakhunt oom-scan")
+
+
 def _unread(agent: Agent, nonce: str) -> bool:
     """Whether a request lies there still: a signal that arrives just before a long system call wakes nobody."""
-    with system.acting_as(agent.process), contextlib.suppress(OSError), _inside(agent) as folder:
+    with system.acting_as(agent.process), contextlib.suppress(OSError), inside(agent) as folder:
         os.stat(f"ask-{nonce}.json", dir_fd=folder, follow_symlinks=False)
         return True
     return False
 
 
-def _silent(agent: Agent, timeout: float, *, writing: bool, nonce: str) -> LeakhuntError:
+def _silent(agent: Agent, timeout: float, nonce: str, stage: Stage) -> LeakhuntError:
     """Word that no answer came in time."""
     waited = format_duration(timeout)
-    if writing:
+    if stage.is_written:
+        ended = "; the process has ended" if stage is Stage.OUTLIVED else ""
         return LeakhuntError(
-            f"{agent.title}: the snapshot was not written within {waited}",
-            "it may still be finished in the worker's folder; wait longer: --timeout, or ask for less: --light",
+            f"{agent.title}: the snapshot was not written within {waited}{ended}",
+            "wait longer: --timeout, or ask for less: --light",
+        )
+    if stage is Stage.STOPPED:
+        return LeakhuntError(
+            f"{agent.title} is stopped (SIGSTOP, or a debugger), and did not answer within {waited}",
+            f"let it go on, as by kill -CONT {agent.pid}, and ask again",
         )
     with system.acting_as(agent.process):
         unread = agent.box.withdraw(nonce)
@@ -185,85 +238,3 @@ def _late(answer: Mapping[str, Any]) -> str:
     if deadline is not None and time.time() >= deadline:
         return ": it took too long, and was ended"
     return ": its writer was killed, perhaps for want of memory"
-
-
-def _look(agent: Agent, nonce: str) -> tuple[dict[str, Any], bool]:
-    """Read an answer as far as it is there.
-
-    Returns:
-        the answer, empty while there is none, and whether its writer ended without a last word.
-    """
-    for last in (False, True):
-        try:
-            fd = _open_answer(agent, nonce)
-        except FileNotFoundError:
-            return {}, False
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise LeakhuntError(f"{agent.title}: its answer cannot be read: {reason}") from None
-        try:
-            answer = _parsed(agent, fd)
-            if answer.get("state") != "writing" or not _let_go(fd):
-                return answer, False
-            if last:
-                return answer, True
-        finally:
-            os.close(fd)
-    raise AssertionError  # the second look returns
-
-
-def _let_go(fd: int) -> bool:
-    """Whether the writer of an answer holds its lock no more, which the kernel takes from it however it ends."""
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError as error:
-        return error.errno not in {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
-    return True
-
-
-@contextlib.contextmanager
-def _inside(agent: Agent) -> Iterator[int]:
-    """Give a descriptor of an agent's folder.
-
-    Raises:
-        OSError: it cannot be opened.
-    """
-    folder = open_folder(agent.box)
-    try:
-        yield folder
-    finally:
-        os.close(folder)
-
-
-def _open_answer(agent: Agent, nonce: str) -> int:
-    with _inside(agent) as folder:
-        return os.open(f"answer-{nonce}.json", _READ_FLAGS, dir_fd=folder)
-
-
-def _parsed(agent: Agent, fd: int) -> dict[str, Any]:
-    data = os.read(fd, LIMIT + 1) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
-    found = parse_object(data) if len(data) <= LIMIT else None
-    if found is None or not (isinstance(found.get("ok"), bool) or found.get("state") == "writing"):
-        raise LeakhuntError(
-            f"{agent.title}: its answer is none that leakhunt knows", "use the same version at both ends"
-        )
-    return found
-
-
-def _forget(agent: Agent, nonce: str) -> None:
-    """Remove an answer, if there is one."""
-    with contextlib.suppress(OSError), _inside(agent) as folder:
-        os.unlink(f"answer-{nonce}.json", dir_fd=folder)
-
-
-def text(answer: Mapping[str, Any], name: str) -> str:
-    """Return a text of an answer, or an empty one where it has none of that name."""
-    value = answer.get(name)
-    return value[:_LONGEST_TEXT] if isinstance(value, str) else ""
-
-
-def number(answer: Mapping[str, Any], name: str) -> float | None:
-    """Return a number of an answer, or None where it has none of that name."""
-    value = answer.get(name)
-    known = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e15
-    return float(value) if known and value is not None else None

@@ -12,7 +12,7 @@ import time
 import leakhunt
 from leakhunt.capture.settings import Settings
 from leakhunt.control import process as system
-from leakhunt.control.ask import Waiting
+from leakhunt.control.ask import Stage, Waiting
 from leakhunt.control.find import Agent, find
 from leakhunt.control.interpreters import ATTACHABLE, choose, send, version_of
 from leakhunt.control.process import Process
@@ -74,7 +74,7 @@ def attach(
         settings: what the agent does there.
         python: an interpreter of the process's version; empty to look for one.
         timeout: how many seconds the process may take until it comes to it.
-        waiting: called with the seconds passed, several times a second.
+        waiting: called with the seconds passed and what is waited for, several times a second.
 
     Returns:
         the agent; the one that is there already, if any.
@@ -202,7 +202,7 @@ def _wait(process: Process, folder: str, timeout: float, waiting: Waiting | None
                 "try again, or wait longer: --timeout" + ("" if begun else "; nothing is loaded later on"),
             )
         if waiting is not None:
-            waiting(passed)
+            waiting(passed, Stage.ASKED)
         time.sleep(_PATIENCE_S)
 
 

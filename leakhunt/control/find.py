@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from leakhunt.capture.letters import Registration
 from leakhunt.capture.mailbox import Box, boxes, open_folder
+from leakhunt.capture.place import default_path
 from leakhunt.control import process as system
 from leakhunt.control.folders import folder_of, folders
 from leakhunt.control.missing import why_none
@@ -131,8 +132,7 @@ def of_celery(node: str = "") -> Found:
 
 def _agent_of(process: Process) -> Agent | None:
     """Look for the registration of a process in every folder where its agent may keep it."""
-    for folder in folders(process):
-        place = system.resolved(folder, process.root) if process.root else folder
+    for place in folders(process):
         box = Box(place, f"{process.inner}-{process.start}", process.root)
         try:
             with system.acting_as(process):
@@ -174,9 +174,7 @@ def _agent_above(process: Process) -> Agent | None:
 
 def _has_no_box(process: Process) -> bool:
     """Whether there is no place of its agent, rather than one that is not as it should be."""
-    variables = _variables(process)
-    folder = folder_of(variables)
-    place = system.resolved(folder, process.root) if process.root else folder
+    place = folder_of(process, _variables(process))
     try:
         with system.acting_as(process):
             os.close(open_folder(Box(place, f"{process.inner}-{process.start}", process.root)))
@@ -208,7 +206,7 @@ def _shortened(registration: Registration) -> Registration:
 
 def _without_proc() -> Iterator[Agent]:
     """Yield the agents that registered in our own folder and whose processes live."""
-    for box in boxes(folder_of(os.environ)):
+    for box in boxes(default_path(os.environ)):
         try:
             registration = box.registration()
             process = system.read_process(registration.pid)

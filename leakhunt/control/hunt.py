@@ -10,6 +10,7 @@ from typing import NamedTuple
 from leakhunt.capture.letters import SnapshotRequest, TraceRequest
 from leakhunt.control import process as system
 from leakhunt.control.answers import Status, Taken, snapshot, status, trace
+from leakhunt.control.ask import Stage, Waiting
 from leakhunt.control.find import Agent
 from leakhunt.control.hold import DiedError
 from leakhunt.errors import LeakhuntError
@@ -23,7 +24,7 @@ class Plan(NamedTuple):
     """What is done with a process.
 
     Attributes:
-        seconds: how long it works between the snapshots, at most.
+        seconds: how long it works between the snapshots, from fork to fork, at most.
         tasks: how many tasks it runs between them; 0 does not count them.
         frames: how many frames are traced of each allocation; None leaves tracing as it is.
         warm_up: how many seconds it is traced before the first snapshot.
@@ -73,13 +74,14 @@ def hunt(agent: Agent, plan: Plan, listener: Listener) -> None:
     try:
         with _traced(agent, plan, now, listener):
             if plan.frames is not None and not now.tracing:
-                _work(agent, "warming up", plan.warm_up, listener)
-            first = _take(agent, plan, "first snapshot", listener)
+                _work(agent, "warming up", listener, plan.warm_up)
+            begun = _First(agent, plan, listener)
+            first = begun.take()
             listener.taken(first)
             with contextlib.suppress(KeyboardInterrupt):
-                _work(agent, "at work", plan.seconds, listener, _counter(agent, plan, listener))
+                _work(agent, "at work", listener, plan.seconds, began=begun.began, enough=begun.enough())
             _still_traced(agent, plan, now)
-            listener.taken(_take(agent, plan, "second snapshot", listener))
+            listener.taken(snapshot(agent, plan.request, _told(listener, "second snapshot")))
     except DiedError as error:
         if first is None:
             raise
@@ -145,19 +147,93 @@ def _stop(agent: Agent, timeout: float, listener: Listener) -> None:
         )
 
 
-def _take(agent: Agent, plan: Plan, what: str, listener: Listener) -> Taken:
-    return snapshot(agent, plan.request, lambda passed: listener.phase(what, passed, None))
+def _told(listener: Listener, what: str) -> Waiting:
+    """Return who tells how a snapshot is waited for."""
+    said: set[Stage] = set()
+
+    def waiting(passed: float, stage: Stage) -> None:
+        if stage.is_news and stage not in said:
+            said.add(stage)
+            listener.note(stage.value)
+        listener.phase(f"{what}: {stage.value}" if stage.is_written else what, passed, None)
+
+    return waiting
+
+
+class _First:
+    """The first snapshot, and the work since the moment that it shows: its fork's, long before the file is there.
+
+    Attributes:
+        began: that moment, by ``time.monotonic``; where the process forks for none, when the snapshot was there.
+    """
+
+    def __init__(self, agent: Agent, plan: Plan, listener: Listener) -> None:
+        self._agent, self._plan, self._listener = agent, plan, listener
+        self._ran = 0
+        self._is_late = False
+        self.began: float | None = None
+
+    def take(self) -> Taken:
+        """Take it, and wait until it is there."""
+        tell = _told(self._listener, "first snapshot")
+
+        def waiting(passed: float, stage: Stage) -> None:
+            if stage.is_written:
+                self._begin()
+            if self.began is not None and time.monotonic() - self.began >= self._plan.seconds:
+                self._be_late()
+            tell(passed, stage)
+
+        taken = snapshot(self._agent, self._plan.request, waiting)
+        self._begin()
+        return taken
+
+    def enough(self) -> Callable[[], bool] | None:
+        """Return what tells whether as many tasks ran as are wanted; None if nobody counts."""
+        if not self._plan.tasks:
+            return None
+        looked = 0.0
+
+        def ran() -> bool:
+            nonlocal looked
+            if time.monotonic() - looked < _COUNTING_S:
+                return False
+            count = status(self._agent, self._plan.request.timeout).ran - self._ran
+            looked = time.monotonic()
+            self._listener.phase(f"{count} of {self._plan.tasks} tasks", 0.0, None)
+            return count >= self._plan.tasks
+
+        return ran
+
+    def _begin(self) -> None:
+        """Note the time, and how many tasks have run."""
+        if self.began is None:
+            self.began = time.monotonic()
+            if self._plan.tasks:
+                with contextlib.suppress(DiedError):  # which is told where it is waited for
+                    self._ran = status(self._agent, self._plan.request.timeout).ran
+
+    def _be_late(self) -> None:
+        if not self._is_late:
+            self._is_late = True
+            self._listener.note("the second snapshot is due; it waits until the first one is written")
 
 
 def _work(
-    agent: Agent, what: str, seconds: float, listener: Listener, enough: Callable[[], bool] | None = None
+    agent: Agent,
+    what: str,
+    listener: Listener,
+    seconds: float,
+    *,
+    began: float | None = None,
+    enough: Callable[[], bool] | None = None,
 ) -> None:
-    """Let the process work for a while, or until it is enough.
+    """Let the process work for a while, from now on or since it began, or until it is enough.
 
     Raises:
         DiedError: it ended.
     """
-    began = time.monotonic()
+    began = time.monotonic() if began is None else began
     while (passed := time.monotonic() - began) < seconds:
         if not system.alive(agent.process):
             raise DiedError(f"process {agent.title} has ended")
@@ -165,22 +241,3 @@ def _work(
             return
         listener.phase(what, passed, seconds)
         time.sleep(min(_TICK_S, seconds - passed))
-
-
-def _counter(agent: Agent, plan: Plan, listener: Listener) -> Callable[[], bool] | None:
-    """Return what tells whether as many tasks ran as are wanted; None if nobody counts."""
-    if not plan.tasks:
-        return None
-    began = status(agent, plan.request.timeout).ran
-    looked = time.monotonic()
-
-    def enough() -> bool:
-        nonlocal looked
-        if time.monotonic() - looked < _COUNTING_S:
-            return False
-        ran = status(agent, plan.request.timeout).ran - began
-        looked = time.monotonic()
-        listener.phase(f"{ran} of {plan.tasks} tasks", 0.0, None)
-        return ran >= plan.tasks
-
-    return enough

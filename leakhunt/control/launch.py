@@ -20,6 +20,7 @@ _OLDEST = (3, 9)
 _PYTHON = re.compile(r"(?:python|pypy)(?:(\d)(?:\.(\d{1,3}))?t?)?")
 _VERSION = re.compile(r"Python (\d)\.(\d{1,3})")
 _SHEBANG_LIMIT = 256  # as the kernel
+_BY_SHELL = b"'''exec' "
 _VERSION_TIMEOUT_S = 5.0
 _WITH_VALUE = "WX"  # options of Python whose value is the rest of the word, or the next
 _OF_ENV = frozenset({"-S", "--split-string", "-v", "--debug"})
@@ -42,11 +43,13 @@ class Start(NamedTuple):
         path: the program's file.
         words: its name and arguments.
         environ: its variables.
+        is_python: whether it is seen to be run by Python; any other may start or embed one all the same.
     """
 
     path: str
     words: tuple[str, ...]
     environ: Mapping[str, str]
+    is_python: bool = True
 
     def replace_this_process(self) -> NoReturn:
         """Become the program.
@@ -82,10 +85,12 @@ def prepare(command: Sequence[str], settings: Settings, environ: Mapping[str, st
             f"{command[0]}: no such command",
             "write it as the shell would find it: leakhunt run -- celery -A proj worker",
         )
+    is_python = False
     for python, words in _interpreters(path, command, environ):
         _reachable(words, settings)
         _recent(python, words[0])
-    return Start(path, tuple(command), _variables(settings, environ))
+        is_python = True
+    return Start(path, tuple(command), _variables(settings, environ), is_python)
 
 
 def mistyped(environ: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -121,12 +126,14 @@ def _interpreters(
         return
     try:
         with open(path, "rb") as file:
-            line = file.read(_SHEBANG_LIMIT).partition(b"\n")[0]
+            line, _, second = file.read(2 * _SHEBANG_LIMIT).partition(b"\n")
     except OSError:
         return
     if not line.startswith(b"#!"):
         return
-    words = os.fsdecode(line[2:]).split()
+    words = os.fsdecode(line[2:_SHEBANG_LIMIT]).split()
+    if second.startswith(_BY_SHELL):  # as pip writes it where the interpreter's path is long
+        words = os.fsdecode(second[len(_BY_SHELL) :].partition(b"\n")[0]).replace('"', "").split()
     if words and os.path.basename(words[0]) == "env":
         words = list(itertools.dropwhile(lambda word: word in _OF_ENV or "=" in word, words[1:]))
     if words and _PYTHON.fullmatch(os.path.basename(words[0])):

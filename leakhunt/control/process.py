@@ -87,6 +87,11 @@ def alive(process: Process) -> bool:
         return False
 
 
+def stopped(process: Process) -> bool:
+    """Whether a process stands still because of a signal or a debugger, as far as the system tells."""
+    return procfs.fields(procfs.read(f"/proc/{process.pid}/status")).get("State", "")[:1] in {"T", "t"}
+
+
 @contextlib.contextmanager
 def line_to(pid: int) -> Iterator[Callable[[int], None]]:
     """Hold a process by more than its number, which may be another's a moment later, and yield what signals it.

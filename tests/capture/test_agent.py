@@ -13,7 +13,7 @@ from agent_tools import SECONDS, program
 from leakhunt.capture.letters import SnapshotRequest, StatusRequest, TraceRequest
 from leakhunt.capture.mailbox import boxes
 from leakhunt.control.answers import snapshot, status, trace
-from leakhunt.control.ask import ask
+from leakhunt.control.ask import Stage, ask
 from leakhunt.control.find import find
 
 pytestmark = pytest.mark.skipif(
@@ -211,9 +211,38 @@ def test_signals_during_a_snapshot_do_no_harm(folder: Path) -> None:
     with program('agents.start(Settings(agent=True, trace=True))\nsay("ready")\nwait()', folder) as running:
         running.hear()
         agent = find(running.pid)
-        taken = snapshot(agent, LIGHT, waiting=lambda _: os.kill(running.pid, signal.SIGURG))
+        taken = snapshot(agent, LIGHT, waiting=lambda *_: os.kill(running.pid, signal.SIGURG))
         assert told(taken.path)["reason"] == "asked"
         assert status(agent, SECONDS).tracing
+
+
+def test_a_process_that_leaves_lets_its_snapshot_be_finished(folder: Path) -> None:
+    """A process may leave while its fork writes: the answer arrives, and the next start clears what it left."""
+    code = """
+def tasks():
+    open(os.environ["LEAKHUNT_DIR"] + "/../go").read()
+    return {}
+
+agents.start(Settings(agent=True, trace=True), tasks=tasks)
+say("ready")
+wait()
+"""
+    go = folder.parent / "go"
+    os.mkfifo(go)
+    heard: list[Stage] = []
+    with program(code, folder) as running:
+        running.hear()
+
+        def waiting(_: float, stage: Stage) -> None:
+            if stage is Stage.LIGHT and stage not in heard:
+                running.tell()
+            if stage is Stage.OUTLIVED and stage not in heard:
+                go.write_text("", encoding="utf-8")
+            heard.append(stage)
+
+        taken = snapshot(find(running.pid), LIGHT, waiting)
+        assert told(taken.path)["reason"] == "asked"
+        assert Stage.OUTLIVED in heard
 
 
 def test_a_child_of_a_fork_is_its_own(folder: Path) -> None:

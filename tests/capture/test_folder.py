@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from leakhunt.capture.folder import PART, Folder, default_path
+from leakhunt.capture.folder import PART, Folder
+from leakhunt.capture.place import default_path, own_place
 from leakhunt.errors import LeakhuntError
 
 NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
@@ -193,3 +194,57 @@ def test_a_held_file_tells_that_its_writer_lives(folder: Folder) -> None:
         os.close(fd)
         fcntl.flock(waiting, fcntl.LOCK_SH | fcntl.LOCK_NB)
         assert (waiting.read(), folder.read("answer-1.json")) == (b"writing", b"done")
+
+
+@pytest.mark.parametrize("bits", [0o777, 0o770, 0o1777, 0o722, 0o2775])
+def test_where_others_write_a_user_has_a_place_of_its_own(tmp_path: Path, bits: int) -> None:
+    """Below a folder that others can write to, the user's own folder is used, whether it is there already or not."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(bits)
+    place = own_place(str(shared), os.geteuid())
+    assert place == f"{shared}/leakhunt-{os.geteuid()}"
+    assert default_path({"LEAKHUNT_DIR": str(shared)}) == place
+    folder = Folder.open(place)
+    assert mode(place) & 0o777 == 0o700
+    assert folder.sub("snapshots").names() == []
+
+
+def test_a_place_elsewhere_is_the_folder_itself(tmp_path: Path) -> None:
+    """A folder of one user, one that is not there yet, a link and a name that is none are taken as they are."""
+    private = tmp_path / "private"
+    private.mkdir(0o755)
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    (tmp_path / "link").symlink_to(tmp_path / "open")
+    for path in (str(private), str(tmp_path / "none"), str(tmp_path / "link"), "/a\0b"):
+        assert own_place(path, 1000) == path
+
+
+def test_a_place_that_was_put_there_is_refused(tmp_path: Path) -> None:
+    """A link in the name of the user's own folder is not followed, and others may not write to that either."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    place = own_place(str(shared), os.geteuid())
+    os.symlink(tmp_path, place)
+    with pytest.raises(LeakhuntError, match="a link or no folder"):
+        Folder.open(place)
+    os.unlink(place)
+    os.mkdir(place)
+    os.chmod(place, 0o720)
+    with pytest.raises(LeakhuntError, match="others can write there"):
+        Folder.open(place)
+
+
+@NEEDS_ROOT
+def test_a_place_of_another_user_is_refused(tmp_path: Path) -> None:
+    """A folder in the user's name that belongs to somebody else is not used."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o777)
+    place = own_place(str(shared), os.geteuid())
+    os.mkdir(place, 0o700)
+    os.chown(place, 12345, 12345)
+    with pytest.raises(LeakhuntError, match="belongs to uid 12345"):
+        Folder.open(place)

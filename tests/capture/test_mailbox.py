@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 from contextlib import suppress
@@ -235,3 +236,23 @@ def test_boxes_of_the_dead_are_removed_when_there_are_many(tmp_path: Path) -> No
     clear(str(tmp_path))
     left = {found.name for found in boxes(str(tmp_path))}
     assert left == {who.folder for who in (alive, *foreign)}
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [(errno.ENOSPC, "make room there"), (errno.EROFS, "a folder that can be written to"), (errno.EIO, "")],
+)
+def test_what_cannot_be_written_has_a_remedy(
+    box: Box, monkeypatch: pytest.MonkeyPatch, code: int, words: str
+) -> None:
+    """A full disk and a read-only file system are told with what to do."""
+
+    def refuse(*_: object) -> int:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "write", refuse)
+    with pytest.raises(LeakhuntError, match=os.strerror(code).lower()) as caught:
+        box.ask(StatusRequest())
+    assert words in caught.value.hint
+    assert bool(words) is bool(caught.value.hint)
+    assert files(box) == []

@@ -338,6 +338,40 @@ def test_a_full_disk_loses_lines_and_no_more(
     assert sum(line.get("lines", 0) for line in lines(folder)) == 2
 
 
+@pytest.mark.parametrize("short", [False, True], ids=["refused", "cut"])
+def test_a_loss_is_told_once(folder: Path, monkeypatch: pytest.MonkeyPatch, *, short: bool) -> None:
+    """The first line that is lost is told on standard error, and no other that is lost for the same reason."""
+    told: list[str] = []
+    monkeypatch.setattr(journal, "tell", told.append)
+    write = _Failing(short=short)
+    recorder = opened(folder)
+    monkeypatch.setattr(os, "write", write)
+    for full in (True, False, True):
+        write.full = full
+        for number in range(3):
+            executes(recorder, f"id-{number}")
+    why = "No space left on device; it goes on when it can, and counts them"
+    assert told == [f"the flight recorder loses lines: {folder}: {why}"]
+
+
+def test_a_file_that_cannot_be_opened_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record whose file is gone and cannot be made again tells why."""
+    told: list[str] = []
+    monkeypatch.setattr(journal, "tell", told.append)
+    monkeypatch.setattr(journal, "_RETRY_S", 0.0)
+    recorder = opened(folder)
+    executes(recorder, "id-1")
+    for path in folder.glob("*.jsonl"):
+        path.unlink()
+        path.mkdir()
+    recorder.close()
+    executes(recorder, "id-2")
+    executes(recorder, "id-3")
+    assert told == [
+        f"the flight recorder loses lines: {folder}: Is a directory; it goes on when it can, and counts them"
+    ]
+
+
 def test_the_line_about_the_process_is_never_missing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A record that was begun on a full disk has its first line as soon as there is room."""
     write = _Failing(short=False)

@@ -11,7 +11,7 @@ from leakhunt.cli import cli
 from leakhunt.version import __version__
 
 COMMANDS = tuple(cli.list_commands(click.Context(cli)))
-LIVE = frozenset({"attach", "hunt", "run", "snap", "trace"})  # their examples need a process
+LIVE = frozenset({"agents", "attach", "hunt", "run", "snap", "trace"})  # their examples need a process
 SENTENCE = re.compile(r"[A-Z][^.]*\.")
 
 

@@ -36,8 +36,8 @@ def test_of_a_pool_the_largest_is_hunted(run: Run, tmp_path: Path) -> None:
         run(["trace", str(large.pid), "status"])  # each look lets the stand-in grow
         result = run(["hunt", "--celery", "hunt-test", *QUICK, "--source", str(tmp_path)])
         assert result.code == 0
-        assert f"{large.pid} (hunt-test@x): chosen for its memory, of 2" in result.err
-        assert f"{small.pid} " not in result.err
+        why = f"the larger of 2 pool children; for the other: leakhunt hunt {small.pid}"
+        assert f"{large.pid} (hunt-test@x): {why}\n" in result.err
 
 
 def test_what_cannot_be_hunted_is_told(run: Run) -> None:
@@ -46,6 +46,9 @@ def test_what_cannot_be_hunted_is_told(run: Run) -> None:
         result = run(["hunt", str(pid)])
     assert (result.code, result.out) == (2, "")
     assert f"process {pid} has no leakhunt agent, and shows no sign of CPython" in result.err
+    result = run(["hunt", "celery@x"])
+    assert (result.code, result.out) == (2, "")
+    assert "'celery@x' is not a PID: write the number that ps shows" in result.err
     result = run(["hunt"])
     assert result.code == 2
     assert "name processes in one way: PID, or --celery" in result.err

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +10,9 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, Run, subprocess_environment
 from live_tools import Child
+
+from leakhunt.capture.folder import Folder
+from leakhunt.control.launch import Start
 
 SHOW = """
 import json, os, signal, sys
@@ -110,13 +115,71 @@ def test_a_variable_that_means_nothing_is_told(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_no_good_is_told_before_the_program_starts(run: Run, tmp_path: Path) -> None:
-    """Where others can write, nothing is begun."""
+    """Where others can write, and have put a link in the place of the user's own folder, nothing is begun."""
     folder = tmp_path / "open"
     folder.mkdir()
     folder.chmod(0o777)
+    (folder / f"leakhunt-{os.geteuid()}").symlink_to(tmp_path)
     result = run(["run", "--dir", str(folder), "--", sys.executable, "-c", "print('started')"])
     assert (result.code, result.out) == (2, "")
-    assert "others can write there" in result.err
+    assert f"leakhunt-{os.geteuid()}: a link or no folder; not followed" in result.err
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.ENOSPC])
+def test_the_first_line_is_true_where_nothing_can_be_written(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """Where the folder takes no file, the program starts, and the one line says so instead of what is on."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(Folder, "write", refuse)
+    monkeypatch.setattr(Start, "replace_this_process", lambda _: None)
+    result = run(["run", "--dir", str(tmp_path / "state"), "--", sys.executable, "x.py"])
+    remedy = "make room there, or choose" if code == errno.ENOSPC else "choose"
+    assert result.err == (
+        f"leakhunt: no agent: nothing can be written in {tmp_path}/state: {os.strerror(code)}; {remedy} another folder "
+        "with --dir or LEAKHUNT_DIR\n"
+    )
+
+
+def test_a_read_only_file_system_keeps_no_program_from_starting(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the folder cannot even be made for that reason, the line says so, and the program starts."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "mkdir", refuse)
+    monkeypatch.setattr(Start, "replace_this_process", lambda _: None)
+    result = run(["run", "--dir", str(tmp_path / "state"), "--", sys.executable, "x.py"])
+    assert result.code == 0
+    assert result.err.startswith(f"leakhunt: no agent: nothing can be written in {tmp_path}/state: Read-only")
+
+
+def test_what_is_no_python_is_told(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a program that Python does not run, the line says where the agent will be."""
+    monkeypatch.setattr(Start, "replace_this_process", lambda _: None)
+    result = run(["run", "--dir", str(tmp_path / "state"), "--", "ls", "x"])
+    assert result.err.startswith(
+        "leakhunt: ls is no Python; in each Python that it starts or embeds: agent on, flight recorder on; "
+    )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="signals and /proc are Linux's here")
+def test_a_folder_for_everybody_is_used(run: Run, tmp_path: Path) -> None:
+    """In a volume that all may write to, the program has a folder of its own, where it is found again."""
+    shared = tmp_path / "volume"
+    shared.mkdir()
+    shared.chmod(0o777)
+    growing = str(ROOT / "tests" / "growing.py")
+    words = [sys.executable, "-m", "leakhunt", "run", "--trace", "--", sys.executable, growing]
+    with Child(words, LEAKHUNT_DIR=str(shared)) as child:
+        result = run(["snap", str(child.pid), "--light"])
+    assert result.code == 0, result.err
+    assert Path(result.out.strip()).parent == shared / f"leakhunt-{os.geteuid()}" / "snapshots"
 
 
 def test_a_program_is_hunted_from_outside(run: Run, tmp_path: Path) -> None:

@@ -7,13 +7,15 @@ import pty
 import struct
 import sys
 import termios
+import threading
 from pathlib import Path
 
 import pytest
 from conftest import Run  # noqa: TC002 - as in every test
-from live_tools import bystander, stand_in
+from live_tools import Child, bystander, stand_in
 
-from leakhunt.cli.agents import Progress
+from leakhunt.cli.live import Progress
+from leakhunt.control.ask import Stage
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="signals and /proc are Linux's here")
 
@@ -83,6 +85,50 @@ def test_a_node_is_named_by_a_glob(run: Run, tmp_path: Path) -> None:
     assert (result.code, result.out) == (2, "")
     assert "no Celery worker with an agent whose node matches 'glob-test' runs here" in result.err
     assert "leakhunt run -- celery" in result.err
+
+
+@pytest.mark.parametrize("word", ["abc", "0", "-1", "4242.5", "٤٢"])
+def test_what_is_no_number_is_told(run: Run, word: str) -> None:
+    """A word in the place of a process's number is refused as what it is not."""
+    result = run(["snap", "--", word])
+    assert (result.code, result.out) == (2, "")
+    assert f"'{word}' is not a PID: write the number that ps shows" in result.err
+
+
+def test_the_end_of_the_process_is_said_at_once(run: Run, tmp_path: Path) -> None:
+    """That the process ended while its snapshot was written is said beside, and the path is printed all the same."""
+    with stand_in(tmp_path, "orphan") as child:
+        on(run, child.pid)
+        os.mkfifo(tmp_path / "go")
+        writer = threading.Thread(target=(tmp_path / "go").write_text, args=("",))
+
+        class Heard(Progress):
+            def waiting(self, passed: float, stage: Stage) -> None:
+                super().waiting(passed, stage)
+                if stage is Stage.OUTLIVED and not writer.ident:
+                    writer.start()
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("leakhunt.cli.live.Progress", Heard)
+            result = run(["snap", str(child.pid)])
+        writer.join()
+    assert (result.code, len(result.out.splitlines())) == (0, 1)
+    assert (
+        f"{child.pid}: it has ended; the fork that writes its snapshot lives on, and is waited for\n"
+        in result.err
+    )
+
+
+def test_a_worker_that_can_write_nothing_is_told(run: Run, tmp_path: Path) -> None:
+    """A worker that was started under leakhunt, and has no folder to write in, is named when no agent is found."""
+    (tmp_path / "link").symlink_to(tmp_path)
+    words = [sys.executable, "-c", "print('ready', flush=True); input()", "celery", "worker"]
+    with Child(words, LEAKHUNT_DIR=str(tmp_path / "link")) as child:
+        told = f"process {child.pid} was started under leakhunt, and its agent can write nothing: {tmp_path}/link is a link"
+        result = run(["snap", "--celery", "no-such-node"])
+        assert (result.code, result.out) == (2, "")
+        assert f"warning: {told} or no folder\nhint: start it with LEAKHUNT_DIR set to a folder" in result.err
+        assert f"error: {told}" in run(["snap", str(child.pid)]).err
 
 
 def test_names_from_a_registration_are_made_harmless(run: Run, tmp_path: Path) -> None:

@@ -25,6 +25,14 @@ def test_tracing_is_switched(run: Run, tmp_path: Path) -> None:
         assert (off.code, off.out, off.err) == (0, f"{child.pid}: not tracing\n", "")
 
 
+def test_the_cost_is_told_once(run: Run, tmp_path: Path) -> None:
+    """What holds for all processes stands below their lines, once."""
+    with stand_in(tmp_path / "a") as one, stand_in(tmp_path / "b") as two:
+        result = run(["trace", str(one.pid), str(two.pid), "on"])
+    assert result.out == f"{one.pid}: tracing with 25 frames\n{two.pid}: tracing with 25 frames\n"
+    assert result.err == "each of these 2: tracing slows it down\n"
+
+
 def test_a_refused_snapshot_is_told(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """``status`` says why the last snapshot that a process was to take by itself is not there."""
     told = Status(
@@ -59,7 +67,7 @@ def test_celery_may_stand_before_the_action(run: Run, tmp_path: Path) -> None:
         (["42"], "say what to do"),
         (["42", "maybe"], "say what to do"),
         (["on"], "name processes in one way"),
-        (["x", "on"], "'x' is not the number of a process"),
+        (["x", "on"], "'x' is not a PID"),
         (["42", "off", "--frames", "3"], "go with 'on'"),
         (["42", "status", "--for", "3m"], "go with 'on'"),
     ],

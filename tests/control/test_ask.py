@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from live_tools import bystander, stand_in
 
+from leakhunt.capture.enrol import leave
 from leakhunt.capture.letters import SnapshotRequest, TraceRequest
 from leakhunt.control.answers import snapshot, status, trace
-from leakhunt.control.ask import RefusedError
+from leakhunt.control.ask import RefusedError, Stage, Waiting
 from leakhunt.control.find import Agent, find
 from leakhunt.control.hold import DiedError
 from leakhunt.control.process import read_process
@@ -98,6 +99,70 @@ def test_a_process_that_ended_before_is_not_asked(tmp_path: Path) -> None:
         assert left(agent) == []
 
 
+def let_go_when(folder: Path, wanted: Stage, heard: list[Stage]) -> Waiting:
+    """Make the FIFO that a stand-in's child waits at, and return what lets it go on as soon as a stage is heard of."""
+    os.mkfifo(folder / "go")
+
+    def waiting(_: float, stage: Stage) -> None:
+        if stage is wanted and wanted not in heard:
+            (folder / "go").write_text("", encoding="utf-8")
+        heard.append(stage)
+
+    return waiting
+
+
+def test_the_fork_of_a_process_that_has_ended_is_waited_for(tmp_path: Path) -> None:
+    """That the process is gone is told at once; its snapshot is taken all the same, as its fork lives on."""
+    heard: list[Stage] = []
+    with stand_in(tmp_path, "orphan") as child:
+        agent = find(child.pid)
+        trace(agent, TraceRequest(on=True, frames=3), 20.0)
+        waiting = let_go_when(tmp_path, Stage.OUTLIVED, heard)
+        taken = snapshot(agent, SnapshotRequest(timeout=600.0), waiting)
+        assert Path(taken.path).is_file()
+        assert Stage.OUTLIVED in heard
+        child.wait()
+
+
+def test_the_end_of_a_process_and_of_its_fork_is_told_at_once(tmp_path: Path) -> None:
+    """When neither the process nor its fork is there any more, nobody waits for the time to be up."""
+    heard: list[Stage] = []
+    with stand_in(tmp_path, "orphans") as child:
+        agent = find(child.pid)
+        waiting = let_go_when(tmp_path, Stage.OUTLIVED, heard)
+        with pytest.raises(DiedError, match="ended, and so did the fork that was writing its snapshot"):
+            snapshot(agent, SnapshotRequest(timeout=600.0), waiting)
+
+
+def test_an_answer_that_is_gone_with_its_process_is_not_waited_for(tmp_path: Path) -> None:
+    """A process that took its place in the folder with it is told to have ended, and where its snapshot may be."""
+    os.mkfifo(tmp_path / "go")
+    with stand_in(tmp_path, "orphan") as child:
+        agent = find(child.pid)
+
+        def clear(_: float, stage: Stage) -> None:
+            if stage is Stage.OUTLIVED:
+                leave(agent.box)
+
+        with pytest.raises(DiedError, match="ended while a fork was writing its snapshot") as caught:
+            snapshot(agent, SnapshotRequest(timeout=600.0), clear)
+        assert f"ls -t {tmp_path}/snapshots" in caught.value.hint
+        (tmp_path / "go").write_text("", encoding="utf-8")
+
+
+def test_a_stopped_process_is_told(tmp_path: Path) -> None:
+    """A process that was stopped is said to be so, while it is waited for and when the time is up."""
+    heard: list[Stage] = []
+    with stand_in(tmp_path) as child:
+        agent = find(child.pid)
+        os.kill(child.pid, signal.SIGSTOP)
+        os.waitpid(child.pid, os.WUNTRACED)
+        with pytest.raises(LeakhuntError, match="is stopped") as caught:
+            snapshot(agent, SnapshotRequest(timeout=0.6), lambda _, stage: heard.append(stage))
+        assert caught.value.hint == f"let it go on, as by kill -CONT {child.pid}, and ask again"
+        assert heard[-1] is Stage.STOPPED
+
+
 def test_a_blocked_process_is_told_apart_from_a_slow_one(tmp_path: Path) -> None:
     """A process that never looks is said to be in C code or blocked; one that looked is said to have taken it."""
     with stand_in(tmp_path / "a", "blocked") as blocked, stand_in(tmp_path / "b", "ignore") as slow:
@@ -132,7 +197,7 @@ def test_an_answer_is_not_trusted(tmp_path: Path, behaviour: str, words: str) ->
 def test_an_interruption_leaves_nothing_behind(tmp_path: Path) -> None:
     """Ctrl-C while it waits takes the request back."""
 
-    def interrupt(_: float) -> None:
+    def interrupt(_: float, __: Stage) -> None:
         raise KeyboardInterrupt
 
     with stand_in(tmp_path, "blocked") as child:

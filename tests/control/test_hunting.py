@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Callable
@@ -110,6 +111,24 @@ def test_a_hunt_counts_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         hunt(find(child.pid), Plan(600.0, tasks=25, frames=5, request=QUICK), log.listener())
         assert [what for what in log.phases if "tasks" in what][-1] == "30 of 25 tasks"
         assert len(log.taken) == 2
+
+
+def test_the_time_runs_while_the_first_snapshot_is_written(tmp_path: Path) -> None:
+    """The wait counts from the first fork: a first snapshot that takes longer is told, and followed by the second at once."""
+    os.mkfifo(tmp_path / "go")
+    with stand_in(tmp_path, "slow") as child:
+        log = Log()
+
+        def let_go(what: str) -> None:
+            if (
+                what.startswith("first snapshot: its fork writes") and len(log.notes) > 1 and not log.taken
+            ) or what.startswith("second snapshot: "):
+                (tmp_path / "go").write_text("", encoding="utf-8")
+
+        hunt(find(child.pid), Plan(0.05, frames=5, request=QUICK), log.listener(let_go))
+        assert log.notes[1:] == ["the second snapshot is due; it waits until the first one is written"]
+        assert len(log.taken) == 2
+        assert "at work" not in log.phases
 
 
 def test_a_death_in_between_tells_what_is_left(tmp_path: Path) -> None:

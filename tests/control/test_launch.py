@@ -137,3 +137,17 @@ def test_a_command_that_is_not_there_is_told() -> None:
     """A name that is no command is told as such."""
     with pytest.raises(LeakhuntError, match="no-such-thing: no such command"):
         prepare(["no-such-thing"], ON, environ())
+
+
+def test_what_python_runs_is_known(tmp_path: Path) -> None:
+    """An interpreter and its scripts are Python, through ``env`` or a shell's first lines too; others are not."""
+    python = tmp_path / "python3"
+    python.symlink_to(sys.executable)
+    program(tmp_path, "script", f"#!{python}\n")
+    program(tmp_path, "long", f"#!/bin/sh\n'''exec' \"{python}\" \"$0\" \"$@\"\n' '''\nprint()\n")
+    program(tmp_path, "shell", "#!/bin/sh\nexec celery\n")
+    program(tmp_path, "binary", "\x7fELF")
+    known = {name: prepare([name], ON, environ(tmp_path)).is_python for name in ("python3", "script", "long")}
+    assert known == {"python3": True, "script": True, "long": True}
+    others = {name: prepare([name], ON, environ(tmp_path)).is_python for name in ("shell", "binary")}
+    assert others == {"shell": False, "binary": False}

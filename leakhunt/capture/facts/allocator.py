@@ -18,8 +18,9 @@ _ARENAS = re.compile(
     r"(?m)^\s{0,80}\d{1,12} arenas \* \d{1,12} bytes/arena\s{1,80}=\s{1,80}([\d,]{1,30})\s{0,9}$"
 )
 _STDERR = 2
-# Of CPython 3.12: how far into its runtime's state is looked, which is several times as long, and the bytes of
-# tracemalloc's configuration there.
+# Of CPython 3.12, where tracemalloc's configuration lies in the runtime's state: how far into that is looked, which is
+# several times as long, and the configuration's bytes.
+_IN_RUNTIME = sys.version_info[:2] == (3, 12)
 _RUNTIME = 1 << 14
 _CONFIG = 16
 
@@ -200,7 +201,7 @@ def _flag() -> ctypes.c_int | None:
 def _config() -> _Config | None:
     """Return tracemalloc's configuration; in CPython 3.12 it lies before a copy of the allocators that were replaced."""
     try:
-        if sys.version_info[:2] != (3, 12):
+        if not _IN_RUNTIME:
             return _Config.in_dll(ctypes.pythonapi, "_Py_tracemalloc_config")
         runtime = (ctypes.c_char * _RUNTIME).in_dll(ctypes.pythonapi, "_PyRuntime")
     except (ValueError, AttributeError):

@@ -1,10 +1,12 @@
 """A bounded file of lines, each appended by one write: what was written is there after a SIGKILL.
 
-A full disk or a folder that is gone loses lines and never raises; they are counted, and writing goes on when it can.
+A full disk or a folder that is gone loses lines and never raises; they are counted, and writing goes on when it can. The
+first loss for each reason is told on standard error.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
@@ -13,8 +15,10 @@ from contextlib import suppress
 
 from leakhunt.capture.record.numbered import OpenFile, close_file, look, open_file
 from leakhunt.capture.record.room import ROTATED, SUFFIX, Room
+from leakhunt.capture.undisturbed import tell
 
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+_FULL = os.strerror(errno.ENOSPC)  # what cuts a write short
 _RETRY_S = 5.0
 # For so long after a look at the file, that it stands where the last line left it will do. From Linux 6.13 on a file is
 # dated anew by the first write after each look: measured on 6.18, 3 us longer on ext4 and 1 us on tmpfs.
@@ -40,6 +44,9 @@ class Journal:
         self, folder: str, host: str, stem: str, *, budget: int, opening: Callable[[bool], bytes]
     ) -> None:
         self.lost = 0
+        self._folder = folder
+        self._told: set[str] = set()
+        self._why = ""  # the file could not be opened
         self._room = Room(folder, budget, host)
         self._path = os.path.join(folder, stem + SUFFIX)
         self._rotated = os.path.join(folder, stem + ROTATED)
@@ -82,6 +89,7 @@ class Journal:
         self.close()
         self._limit = self._room.share()
         self._file = open_file(self._path, _FLAGS)
+        self._why = _why_not(self._path) if self._file is None else ""
         self._size = 0 if self._file is None else os.fstat(self._file.fd).st_size
         self._torn = self._again = self._size > 0  # who knows how its last line ends
         self._headless = True
@@ -98,6 +106,15 @@ class Journal:
                 os.unlink(self._path)
         self.close()
 
+    def lose(self, why: str = "") -> None:
+        """Count a line that could not be written, and tell of the first for each reason.
+
+        Args:
+            why: the reason; by default that the file could not be opened.
+        """
+        self.lost += 1
+        self._tell(why or self._why or "its file cannot be opened")
+
     def append(self, line: bytes) -> None:
         """Write a line, which ends with a newline; to be called when the journal is ready.
 
@@ -110,18 +127,19 @@ class Journal:
             finally:
                 self._rotating.release()
         if self._file is None:
-            self.lost += 1
+            self.lose()
             return
         if self._torn or self._headless or self.lost or not line:
             done = self._write_after(self._file.fd, line)
         else:
             try:
                 done = os.write(self._file.fd, line)
-            except OSError:
-                self.lost += 1
+            except OSError as error:
+                self.lose(reason_of(error))
                 return
             if done < len(line):
-                self._torn, self.lost = True, 1
+                self._torn = True
+                self.lose(_FULL)
         self._size += done
         self._unreviewed += done
         if self._unreviewed > self._limit // _REVIEWS:
@@ -134,12 +152,14 @@ class Journal:
         before = first + self._confession()
         try:
             done = os.write(fd, before + line)
-        except OSError:
-            self.lost += 1
+        except OSError as error:
+            self.lose(reason_of(error))
             return 0
         self._torn = done < len(before) + len(line)
         self._headless = self._headless and done < len(first)
         self.lost = (self.lost if done < len(before) else 0) + self._torn
+        if self._torn:
+            self._tell(_FULL)
         return done
 
     def _rotate(self) -> None:
@@ -150,6 +170,7 @@ class Journal:
             os.replace(self._path, self._rotated)
         fresh = open_file(self._path, _FLAGS)
         if fresh is None:
+            self._why = _why_not(self._path)
             self.close()
             return
         # Another thread may be about to write: the number stays what it is.
@@ -159,6 +180,27 @@ class Journal:
         self._headless = self._again = True
         self._torn, self._size = False, 0
 
+    def _tell(self, why: str) -> None:
+        if why not in self._told:
+            self._told.add(why)
+            tell(
+                f"the flight recorder loses lines: {self._folder}: {why}; it goes on when it can, and counts them"
+            )
+
     def _confession(self) -> bytes:
         """Return the line that says how many are missing."""
         return b'{"e":"lost","t":%.6f,"lines":%d}\n' % (time.time(), self.lost) if self.lost else b""
+
+
+def reason_of(error: BaseException) -> str:
+    """Return why something failed, in the system's words or by the kind of the exception: few, whatever happens."""
+    return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
+
+
+def _why_not(path: str) -> str:
+    """Find out why a file cannot be opened."""
+    try:
+        os.close(os.open(path, _FLAGS | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600))
+    except OSError as error:
+        return reason_of(error)
+    return ""

@@ -29,7 +29,7 @@ from leakhunt.capture.folder import Folder
 from leakhunt.capture.record.arguments import hash_of, size_of
 from leakhunt.capture.record.fields import nothing, number, quoted, settings, text
 from leakhunt.capture.record.high_water import HighWater
-from leakhunt.capture.record.journal import Journal
+from leakhunt.capture.record.journal import Journal, reason_of
 from leakhunt.capture.record.process_line import describe_process
 from leakhunt.capture.record.room import safe_host
 from leakhunt.capture.record.salt import salt_of
@@ -163,8 +163,8 @@ class Recorder:
             self._running[task_id] = line
             if not self._shared:
                 self._memory.begin(task_id, rss)
-        except _OURS:
-            self._journal.lost += 1
+        except _OURS as error:
+            self._journal.lose(reason_of(error))
 
     def ended(self, task: str, task_id: str, state: str | None) -> None:
         """Write that a task ended, in one of Celery's states."""
@@ -183,8 +183,8 @@ class Recorder:
                     f'"rss":{number(rss)},"peak":{number(peak)}{traced}}}\n'
                 ).encode("ascii")
             )
-        except _OURS:
-            self._journal.lost += 1
+        except _OURS as error:
+            self._journal.lose(reason_of(error))
 
     def recycled(self, why: str) -> None:
         """Write that the pool replaces this process, and why."""
@@ -211,8 +211,8 @@ class Recorder:
                     "ascii"
                 )
             )
-        except _OURS:
-            self._journal.lost += 1
+        except _OURS as error:
+            self._journal.lose(reason_of(error))
 
     def _fix(self, key: tuple[object, ...], fixed: str) -> str:
         """Remember the part of a line that is the same for all executions of a task."""
@@ -251,7 +251,7 @@ class Recorder:
             self._open()
         if self._journal.is_ready():
             return True
-        self._journal.lost += 1
+        self._journal.lose()
         return False
 
     def _adopt(self) -> None:
