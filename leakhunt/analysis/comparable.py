@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from leakhunt.analysis.executions import started_apart, traced_anew
+from leakhunt.analysis.executions import one_series, same_process, started_apart, traced_anew
 from leakhunt.model.capture import Capture
 from leakhunt.model.capture_reading import parse_capture
 from leakhunt.model.snapshot import Snapshot
@@ -46,11 +46,12 @@ def differences(snapshots: Sequence[Snapshot]) -> tuple[str, ...]:
             "sizes, so look at your own code only"
         )
     captures = [parse_capture(snapshot.capture) for snapshot in snapshots if snapshot.capture is not None]
-    order = tuple(_of_order(snapshots))
+    order = tuple(_of_order(snapshots)) if same_process(captures) else ()
     warnings += [*_of_processes(captures), *order, *_of_tracing(captures)]
     sizes = [snapshot.size for snapshot in snapshots]
     if (
         not order
+        and one_series(captures)
         and len(sizes) > 1
         and (sizes[0] > 2 * sizes[-1] or min(sizes) < 0.9 * min(sizes[0], sizes[-1]))
     ):

@@ -7,24 +7,33 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from operator import sub
-from typing import Any, Optional
+from typing import Optional
 
 from leakhunt.analysis.executions import per_execution, verdict
 from leakhunt.analysis.filters import Filters, kept
-from leakhunt.analysis.grouping import NAMED_GROUPINGS, Key, Sites
-from leakhunt.analysis.growth import EVERY_INTERVAL, trend
+from leakhunt.analysis.findings import finding, in_one_word
+from leakhunt.analysis.freeable import Garbage, freeable_growth, garbage_of_sites
+from leakhunt.analysis.grouping import NAMED_GROUPINGS, Sites
+from leakhunt.analysis.growth import trend
+from leakhunt.analysis.ordering import Site, order
 from leakhunt.model.capture import Holder, Retained
 from leakhunt.model.snapshot import Frame, Snapshot
-from leakhunt.model.statistics import Amount, StatisticDiff, Totals
+from leakhunt.model.statistics import (
+    GROWTH,
+    Amount,
+    Finding,
+    StatisticDiff,
+    Totals,
+    is_mostly_freeable,
+)
 from leakhunt.model.task import Attribution, TaskRef
-
-SORTS_DIFF = ("growth", "size", "count", "name")
-SORTS_TOP = ("size", "count", "name")
 
 CodeOf = Callable[[Frame], tuple[Optional[str], Optional[str]]]
 
-_PROMOTED_SHARE = 0.001
 _ITS_OWN = 0.9  # what a task must have of a site's growth, to be divided by its executions
+_ROWS_OF_FINDING = (
+    30  # looked at for rows that are one finding, so that it does not hang on how many are listed
+)
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,7 @@ class Ranking:
         hidden: the rows that the filters took.
         whole: what shares are parts of: the positive differences kept, or for one snapshot the bytes kept.
         largest: the largest difference of any one site kept.
+        leading: what the first row is part of, or None where nothing grew.
     """
 
     rows: tuple[StatisticDiff, ...]
@@ -46,6 +56,7 @@ class Ranking:
     hidden: Totals
     whole: int
     largest: int
+    leading: Finding | None
 
 
 @dataclass(frozen=True)
@@ -55,10 +66,14 @@ class Beside:
     Attributes:
         runs: for each task, how often it ran in each interval.
         retained: who holds what was allocated at a frame.
+        garbage: what a collection would have freed at the first and at the last snapshot, by frame; None is unknown.
+        one_series: whether the snapshots are of one process under one tracing, so that their sizes have a trend.
     """
 
     runs: Mapping[str, Sequence[int]]
     retained: Mapping[Frame, Retained]
+    garbage: tuple[Garbage | None, Garbage | None] = (None, None)
+    one_series: bool = True
 
 
 NOTHING_BESIDE = Beside({}, {})
@@ -70,26 +85,6 @@ class _Owner:
 
     task: Attribution | None
     alone: bool
-
-
-@dataclass(frozen=True)
-class _Site:
-    number: int
-    key: Key
-    series: tuple[Amount, ...]
-    trend: str | None
-
-    @property
-    def size_diff(self) -> int:
-        return self.series[-1].size - self.series[0].size
-
-    @property
-    def count_diff(self) -> int:
-        return self.series[-1].count - self.series[0].count
-
-    @property
-    def name(self) -> tuple[str, tuple[Frame, ...]]:
-        return self.key[0] or "", self.key[1]
 
 
 class Ranker:
@@ -122,46 +117,63 @@ class Ranker:
     def rank(self, *, sort: str, limit: int) -> Ranking:
         """Rank the sites that have anything, or with several snapshots those that changed.
 
-        By growth, a site that grows in every interval stands before a bigger one that does not, if it is at least a
-        thousandth of all growth; growth stands before shrinkage.
-
         Args:
-            sort: one of SORTS_DIFF, or of SORTS_TOP for one snapshot.
+            sort: as :func:`leakhunt.analysis.ordering.order` takes it.
             limit: how many rows to list; 0 lists all.
         """
         found = self._found()
         whole = self._whole(found)
-        found.sort(
-            key=_sort_key("size" if self._single and sort == "growth" else sort, whole, single=self._single)
-        )
-        listed = found[: limit or None]
-        numbers = frozenset(site.number for site in listed)
+        ordered = order(found, sort, whole, single=self._single)
+        looked_at = ordered[: max(limit, _ROWS_OF_FINDING) if limit else None]
+        numbers = frozenset(site.number for site in looked_at)
         owners, held = self._owners(numbers), self._held(numbers)
-        return Ranking(
-            rows=tuple(
+        rows = in_one_word(
+            [
                 self._row(rank, site, whole, owners.get(site.number), held.get(site.number))
-                for rank, site in enumerate(listed, 1)
-            ),
+                for rank, site in enumerate(looked_at, 1)
+            ]
+        )
+        listed = rows[: limit or None]
+        return Ranking(
+            rows=listed,
             omitted=len(found) - len(listed),
+            leading=None if self._single else finding(rows, summed=not self._sites.cumulative),
             totals=self._totals([[True] * len(wanted) for wanted in self._wanted]),
             hidden=self._hidden(),
             whole=whole,
             largest=max((site.size_diff for site in found), default=0),
         )
 
-    def _found(self) -> list[_Site]:
+    def _found(self) -> list[Site]:
         per_snapshot = [
             where.amounts(snapshot.rows, wanted, len(self._sites))
             for snapshot, where, wanted in zip(self._snapshots, self._row_sites, self._wanted)
         ]
+        before, after = self._garbage()
         found = []
         for number, key in enumerate(self._sites.keys()):
             series = tuple(Amount(sizes[number], counts[number]) for sizes, counts in per_snapshot)
             if series[0].count if self._single else any(amount != series[0] for amount in series):
-                found.append(_Site(number, key, series, trend([amount.size for amount in series])))
+                word = trend([amount.size for amount in series]) if self._beside.one_series else None
+                grown, old = series[-1].size - series[0].size, before.get(number, 0)
+                freeable = None if after is None else freeable_growth(grown, old, after.get(number, 0))
+                found.append(Site(number, key, series, word, freeable))
         return found
 
-    def _whole(self, found: list[_Site]) -> int:
+    def _garbage(self) -> tuple[Mapping[int, int], Mapping[int, int] | None]:
+        """Return what a collection would have freed of each site, before and after; None is unknown."""
+        before, after = self._beside.garbage
+        if self._single or after is None or self._sites.cumulative:
+            return {}, None
+        of_ends = [
+            garbage_of_sites(
+                told or {}, self._snapshots[end], self._row_sites[end], self._wanted[end], len(self._sites)
+            )
+            for end, told in ((0, before), (-1, after))
+        ]
+        return of_ends[0], of_ends[1]
+
+    def _whole(self, found: list[Site]) -> int:
         if self._single:
             return sum(compress(self._snapshots[0].rows.sizes, self._wanted[0]))
         if not self._sites.cumulative:
@@ -213,7 +225,7 @@ class Ranker:
         }
 
     def _row(
-        self, rank: int, site: _Site, whole: int, owner: _Owner | None, held: tuple[Holder, ...] | None
+        self, rank: int, site: Site, whole: int, owner: _Owner | None, held: tuple[Holder, ...] | None
     ) -> StatisticDiff:
         key, traceback = site.key
         size, count = site.series[-1].size, site.series[-1].count
@@ -240,7 +252,10 @@ class Ranker:
             trend=site.trend,
             series=site.series,
             per_execution=each,
-            verdict=verdict(site.series, site.trend, each),
+            verdict=GROWTH
+            if is_mostly_freeable(site.size_diff, site.freeable)
+            else verdict(site.series, site.trend, each),
+            freeable=site.freeable,
         )
 
     def _totals(self, wanted: Sequence[Sequence[bool]], rows: int = 0) -> Totals:
@@ -264,21 +279,3 @@ def _most(parts: dict[TaskRef | None, int]) -> TaskRef | None:
     """Return the task with most of the growth, or of the shrinkage where the parts come to one."""
     sign = 1 if sum(parts.values()) >= 0 else -1
     return max(parts.items(), key=lambda part: (sign * part[1], part[0] is not None))[0]
-
-
-def _sort_key(sort: str, whole: int, *, single: bool) -> Callable[[_Site], tuple[Any, ...]]:
-    def by_growth(site: _Site) -> tuple[Any, ...]:
-        promoted = site.trend == EVERY_INTERVAL and site.size_diff >= whole * _PROMOTED_SHARE
-        tier = 0 if promoted else 1 if site.size_diff > 0 else 2 if not site.size_diff else 3
-        return tier, -abs(site.size_diff), -abs(site.count_diff), site.name
-
-    def by_size(site: _Site) -> tuple[Any, ...]:
-        return -site.series[-1].size, -site.series[-1].count, site.name
-
-    def by_count(site: _Site) -> tuple[Any, ...]:
-        return -(site.series[-1].count if single else site.count_diff), -site.series[-1].size, site.name
-
-    def by_name(site: _Site) -> tuple[Any, ...]:
-        return site.name
-
-    return {"growth": by_growth, "size": by_size, "count": by_count, "name": by_name}[sort]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -56,6 +56,39 @@ def traced_anew(first: Capture, last: Capture) -> bool:
     """Tell whether the tracing that the last snapshot is of began when the first one had been taken."""
     began, taken = last.tracing.since, first.when
     return began is not None and taken is not None and began > taken
+
+
+def one_series(captures: Sequence[Capture | None]) -> bool:
+    """Tell whether snapshots can be of one process under one tracing, so that growth in each interval means growth."""
+    known = [capture for capture in captures if capture is not None]
+    return same_process(known) and not any(map(traced_anew, known, known[1:]))
+
+
+def by_process(captures: Sequence[Capture | None]) -> tuple[tuple[int, ...], ...]:
+    """Gather the positions of snapshots of one process, oldest first; plain dumps are left out."""
+    return _gathered(captures, lambda one, other: same_process((one, other)))
+
+
+def comparable_parts(captures: Sequence[Capture | None]) -> tuple[tuple[int, ...], ...]:
+    """Gather the positions of snapshots of one process under one tracing, oldest first; plain dumps are left out."""
+    return _gathered(
+        captures, lambda one, other: same_process((one, other)) and one.tracing.since == other.tracing.since
+    )
+
+
+def _gathered(
+    captures: Sequence[Capture | None], alike: Callable[[Capture, Capture], bool]
+) -> tuple[tuple[int, ...], ...]:
+    known = [(at, told) for at, told in enumerate(captures) if told is not None]
+    known.sort(key=lambda one: one[1].when.timestamp() if one[1].when else 0.0)
+    parts: list[tuple[Capture, list[int]]] = []
+    for at, told in known:
+        part = next((positions for first, positions in parts if alike(first, told)), None)
+        if part is None:
+            parts.append((told, [at]))
+        else:
+            part.append(at)
+    return tuple(tuple(positions) for _, positions in parts)
 
 
 def runs_between(captures: Sequence[Capture | None]) -> Runs:
@@ -128,11 +161,11 @@ def verdict(series: Sequence[Amount], trend: str | None, each: PerExecution | No
     if len(series) > 2:
         if trend != EVERY_INTERVAL:
             return GROWTH
-        return LEAK if each is not None and _in_proportion(each) else SUSPECT
+        return LEAK if each is not None and in_proportion(each) else SUSPECT
     return SUSPECT if each is not None and _whole_number(each) else GROWTH
 
 
-def _in_proportion(each: PerExecution) -> bool:
+def in_proportion(each: PerExecution) -> bool:
     """Tell whether each interval's blocks are the mean times its executions, give or take."""
     for interval in each.intervals:
         if interval.count is None or interval.executions < _FEW:

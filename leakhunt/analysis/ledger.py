@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple, Optional
 
 from leakhunt.analysis.executions import traced_anew
-from leakhunt.model.capture import Capture, Garbage, Memory
+from leakhunt.model.capture import Capture, Memory
 from leakhunt.model.ledger import (
     ARENAS,
     COPIED,
@@ -86,7 +86,9 @@ def change(first: tuple[Capture, Snapshot], last: tuple[Capture, Snapshot]) -> L
     was, now = _parts(old, raw[0]), _parts(new, raw[1])
     parts = tuple(Part(name, was[name], now[name]) for name in _ORDER)
     shared = Part("shared", _shared(old, first[0].role), _shared(new, last[0].role))
-    kind, most = _kind(_Change(parts, raw, old, new, _copied(old, new, shared)), last[0].garbage)
+    kind, most = _kind(
+        _Change(parts, raw, old, new, _copied(old, new, shared)), _garbage_grown(first[0], last[0])
+    )
     return Ledger(
         rss=Part("rss", old.rss, new.rss),
         parts=parts,
@@ -164,7 +166,13 @@ def _parts(memory: Memory, raw: Sizes) -> Sizes:
     return parts
 
 
-def _kind(grew: _Change, garbage: Garbage | None) -> tuple[str, int | None]:
+def _garbage_grown(first: Capture, last: Capture) -> int:
+    """Return how many bytes more a collection would free than before."""
+    before, after = (told.garbage.size or 0 if told.garbage else 0 for told in (first, last))
+    return max(0, after - before)
+
+
+def _kind(grew: _Change, freeable: int) -> tuple[str, int | None]:
     """Name what most of the growth is, and how many bytes of it are that."""
     raw, old, new, copied = grew.raw, grew.old, grew.new, grew.copied
     within = {part.name: part.growth or 0 for part in grew.parts}
@@ -184,7 +192,6 @@ def _kind(grew: _Change, garbage: Garbage | None) -> tuple[str, int | None]:
     kind, most = max(kinds.items(), key=lambda item: item[1])
     if most < _MOST * (growth + copied):
         return UNKNOWN, None
-    freeable = garbage.size or 0 if garbage else 0
     if kind == PYTHON and freeable >= _MOST * most:
         return GARBAGE, min(most, freeable)
     return kind, most

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from itertools import chain
 from pathlib import Path
 
 from leakhunt.analysis.attribution import Attributor
 from leakhunt.analysis.comparable import differences, python_of
-from leakhunt.analysis.diff import SORTS_DIFF, SORTS_TOP, Beside, Ranker, Ranking
-from leakhunt.analysis.executions import runs_between, same_process
+from leakhunt.analysis.diff import Beside, Ranker, Ranking
+from leakhunt.analysis.executions import one_series, runs_between, same_process
 from leakhunt.analysis.filters import DEFAULT_EXCLUDES, Filters, unmatched
 from leakhunt.analysis.grouping import CUMULATIVE_GROUPINGS, GROUPINGS, Sites
 from leakhunt.analysis.ledger import change, composition
 from leakhunt.analysis.mapping import map_paths
 from leakhunt.analysis.modules import ModuleNames, shared_root
+from leakhunt.analysis.ordering import SORTS_DIFF, SORTS_TOP
 from leakhunt.errors import LeakhuntError
 from leakhunt.model.capture import Capture
 from leakhunt.model.capture_reading import parse_capture
@@ -94,6 +95,7 @@ def diff(
         largest=ranking.largest,
         rows=ranking.rows,
         omitted=ranking.omitted,
+        leading=ranking.leading,
         executions=work.runs.between,
         ledger=work.change(),
         warnings=(*differences(work.snapshots), *work.warnings()),
@@ -208,7 +210,12 @@ class _Work:
         if sort not in sorts:
             raise LeakhuntError(f"cannot sort by {sort!r}", f"it is one of {', '.join(sorts)}")
         last = self._told[-1]
-        beside = Beside(self.runs.between, {one.frame: one for one in last.retained} if last else {})
+        beside = Beside(
+            self.runs.between,
+            {one.frame: one for one in last.retained} if last else {},
+            (_garbage(self._told[0]), _garbage(last)),
+            one_series(self._told),
+        )
         ranker = Ranker(self.snapshots, self._sites, self._filters, self._code_of, beside)
         return ranker.rank(sort=sort, limit=limit)
 
@@ -239,6 +246,16 @@ class _Work:
 
 def _told(snapshot: Snapshot) -> Capture | None:
     return None if snapshot.capture is None else parse_capture(snapshot.capture)
+
+
+def _garbage(told: Capture | None) -> Mapping[Frame, int] | None:
+    """Return what a collection would free, by the frame that allocated it; None where nobody looked."""
+    if told is None or told.garbage is None:
+        return None
+    sizes: dict[Frame, int] = {}
+    for site in told.garbage.sites:
+        sizes[site.frame] = sizes.get(site.frame, 0) + site.size
+    return sizes
 
 
 def _info(snapshot: Snapshot, told: Capture | None) -> SnapshotInfo:

@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from leakhunt.analysis.diff import SORTS_DIFF
 from leakhunt.analysis.filters import DEFAULT_EXCLUDES
+from leakhunt.analysis.ordering import SORTS_DIFF
 from leakhunt.api import snapshots as api
 from leakhunt.cli.loading import load_all
 from leakhunt.cli.options import Size, output, selection
@@ -53,6 +53,7 @@ def diff(
 
     Reads what any CPython from 3.4 on wrote, plain or compressed (gzip, bzip2, xz, zstd); '-' is standard input.
     Nothing that a snapshot contains is run. From three snapshots on, what grows in every interval comes first.
+    What a gc.collect() would free is told, and comes behind what it would not.
 
     Snapshots that leakhunt took tell more: what each execution of a task left behind, who holds it, and whether RSS grew
     by Python objects, native memory, free memory that the allocator keeps, or pages copied from the parent.

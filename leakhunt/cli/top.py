@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from leakhunt.analysis.diff import SORTS_TOP
+from leakhunt.analysis.ordering import SORTS_TOP
 from leakhunt.api import snapshots as api
 from leakhunt.cli.diff import analysis_arguments
 from leakhunt.cli.loading import load_all

@@ -16,6 +16,8 @@ GROWTH = "growth"
 SUSPECT = "suspect"
 LEAK = "leak"
 
+_MOSTLY = 0.5
+
 
 @dataclass(frozen=True)
 class Amount:
@@ -93,6 +95,7 @@ class StatisticDiff(Statistic):
         series: bytes and blocks in each snapshot, oldest first.
         per_execution: what each execution of its task left, or None where that is not known.
         verdict: ``growth``, ``suspect`` or ``leak``; None for a site that did not grow.
+        freeable: bytes of the growth that a ``gc.collect()`` would free; None where that is not known.
     """
 
     size_diff: int
@@ -101,6 +104,33 @@ class StatisticDiff(Statistic):
     series: tuple[Amount, ...]
     per_execution: PerExecution | None
     verdict: str | None
+    freeable: int | None = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the first row is part of: rows that have its task and its holder, added up.
+
+    Attributes:
+        lines: how many rows they are.
+        size_diff: bytes that they grew.
+        share: their part of all growth.
+        holder: who holds them, or None where nobody looked or nothing holds most.
+        size_per_execution: bytes that each execution left, or None where that is not known.
+        freeable: whether a ``gc.collect()`` would free most of it.
+    """
+
+    lines: int
+    size_diff: int
+    share: float
+    holder: Holder | None
+    size_per_execution: float | None
+    freeable: bool
+
+
+def is_mostly_freeable(size_diff: int, freeable: int | None) -> bool:
+    """Tell whether most of a growth only waits for a collection."""
+    return size_diff > 0 and (freeable or 0) >= _MOSTLY * size_diff
 
 
 @dataclass(frozen=True)
@@ -182,6 +212,7 @@ class DiffResult:
     Attributes:
         growth: sum of all positive differences kept, in bytes; what shares are parts of.
         largest: the largest difference of any one site kept, listed or not.
+        leading: what the first row is part of, or None where nothing grew.
         executions: how often each task ran in each interval, as far as that is known.
         ledger: what the growth of the process's memory was, or None where that is not known.
         root, totals, hidden, rows, omitted, warnings, skipped: as in TopResult.
@@ -196,6 +227,7 @@ class DiffResult:
     largest: int
     rows: tuple[StatisticDiff, ...]
     omitted: int
+    leading: Finding | None
     executions: Mapping[str, tuple[int, ...]]
     ledger: Ledger | None
     warnings: tuple[str, ...]

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import glob
 import os.path
-import shlex
 from collections.abc import Iterator
+from itertools import chain
 from typing import Union
 
-from leakhunt.model.ledger import GARBAGE
 from leakhunt.model.report import Annotation, Report, Table
-from leakhunt.model.statistics import LEAK, SUSPECT, DiffResult, StatisticDiff, TopResult
-from leakhunt.present import snapshots_details, snapshots_facts, snapshots_ledger, snapshots_rows
-from leakhunt.present.snapshots_places import Places, blocks, each_execution, holder, short_paths
-from leakhunt.units import format_count, format_share, format_size, format_size_diff
+from leakhunt.model.statistics import DiffResult, StatisticDiff, TopResult
+from leakhunt.present import (
+    snapshots_advice,
+    snapshots_details,
+    snapshots_facts,
+    snapshots_headline,
+    snapshots_ledger,
+    snapshots_rows,
+)
+from leakhunt.present.snapshots_places import Places, blocks, each_execution, holder, narrowed
+from leakhunt.units import format_count, format_size, format_size_diff
 
 Result = Union[DiffResult, TopResult]
-
-_MOST = 0.5  # of the sampled objects, for a holder to be named first
-_STEADY = "grows in every interval"
 
 
 def diff_report(result: DiffResult, *, fail_over: int | None = None, details: bool = False) -> Report:
@@ -29,16 +31,16 @@ def diff_report(result: DiffResult, *, fail_over: int | None = None, details: bo
         fail_over: growth in bytes of one row from which on its annotation is an error.
         details: tell also what leakhunt's own snapshots hold beside the rows.
     """
-    places = Places(result.root)
+    places = _places(result)
     notes = tuple(filter(None, (_diff_note(result), _hidden(result))))
     return Report(
-        headline=_diff_headline(result, places),
+        headline=snapshots_headline.of_diff(result, places),
         facts=tuple(_facts(result, places, details=details)),
         tables=(
             snapshots_rows.table(result, places, notes, details=details),
             *(_detail_tables(result, places) if details else ()),
         ),
-        advice=tuple(_diff_advice(result)),
+        advice=tuple(snapshots_advice.of_diff(result)),
         warnings=result.warnings,
         skipped=result.skipped,
         annotations=tuple(_annotations(result, places, fail_over)),
@@ -47,11 +49,11 @@ def diff_report(result: DiffResult, *, fail_over: int | None = None, details: bo
 
 def top_report(result: TopResult, *, details: bool = False) -> Report:
     """Word what one snapshot holds; ``details`` adds what leakhunt's own snapshots hold beside the rows."""
-    places = Places(result.root)
+    places = _places(result)
     kept_size = result.totals.size - result.hidden.size
     kept_count = result.totals.count - result.hidden.count
     name = os.path.basename(result.snapshots[0].path)
-    headline = f"{format_size(kept_size)} in {blocks(kept_count)} in {name}{_first(result, places)}."
+    headline = f"{format_size(kept_size)} in {blocks(kept_count)} in {name}{snapshots_headline.of_top(result, places)}."
     if not result.totals.count:
         headline = f"Nothing was traced in {name}."
     rest = kept_size - sum(row.size for row in result.rows)
@@ -69,53 +71,21 @@ def top_report(result: TopResult, *, details: bool = False) -> Report:
     )
 
 
-def _diff_headline(result: DiffResult, places: Places) -> str:
-    size = result.totals.size_diff - result.hidden.size_diff
-    count = result.totals.count_diff - result.hidden.count_diff
-    names = short_paths(result.snapshots)
-    between = f"from {names[0]} to {names[-1]}"
-    if len(result.snapshots) > 2:
-        between += f" ({len(result.snapshots)} snapshots)"
-    untraced = [name for name, info in zip(names, result.snapshots) if not info.blocks]
-    if untraced:
-        return f"Nothing can be said of what grew {between}: nothing was traced in {' and '.join(untraced)}."
-    whole, rss = snapshots_ledger.headline(result.ledger, size, between)
-    if whole:
-        return whole
-    if not result.rows:
-        return f"Nothing grew {between}.{rss}"
-    verb = "Grew" if size >= 0 else "Shrank"
-    amount = blocks(abs(count)) + (" fewer" if count < 0 <= size else " more" if size < 0 < count else "")
-    return f"{verb} {format_size(abs(size))} in {amount} {between}{_first(result, places)}.{rss}"
-
-
-def _first(result: Result, places: Places) -> str:
-    """Say where most is, as the end of a headline: the task, what each execution left, and who holds it."""
-    row = result.rows[0] if result.rows else None
-    if row is None or row.share is None:
-        return ""
-    of_all = f"{format_share(row.share)} of {'all growth' if isinstance(row, StatisticDiff) else 'it'}"
-    task = f", task {row.task.task.name}" if row.task and result.settings.group_by != "task" else ""
-    proof = _proof(row) if isinstance(row, StatisticDiff) else ""
-    most = row.held_by[0] if row.held_by else None
-    sure = most is not None and (most.share is None or most.share >= _MOST)
-    held = f", held by {holder(most, short=True)}" if most is not None and sure else ""
-    return f": {of_all} at {places.site(row, result.settings.group_by)}{task}{proof}{held}"
-
-
-def _proof(row: StatisticDiff) -> str:
-    """Say what each execution left, or, where that is not known, how steadily a row grew."""
-    if row.per_execution is None:
-        return f", which {row.trend}" if row.trend == _STEADY else ""
-    each = f"{format_size(round(row.per_execution.size))} per execution"
-    return {LEAK: f", a leak of {each}", SUSPECT: f", suspect at {each}"}.get(row.verdict or "", f", {each}")
+def _places(result: Result) -> Places:
+    """Return short names for the files that a report names."""
+    last = result.snapshots[-1].told
+    sites = last.garbage.sites if last and last.garbage else ()
+    frames = chain.from_iterable(row.traceback for row in result.rows)
+    named = {frame.filename for frame in chain(frames, (site.frame for site in sites))}
+    return Places(narrowed(result.root, named))
 
 
 def _facts(result: Result, places: Places, *, details: bool) -> Iterator[str]:
     last = result.snapshots[-1].told
     if isinstance(result, DiffResult):
         size_diff = result.totals.size_diff - result.hidden.size_diff
-        yield from snapshots_facts.of_processes(result.snapshots, size_diff)
+        is_rate = all(info.blocks for info in result.snapshots)
+        yield from snapshots_facts.of_processes(result.snapshots, size_diff if is_rate else None)
         ran = snapshots_facts.of_executions(result.executions)
     else:
         yield from snapshots_facts.of_processes(result.snapshots)
@@ -178,42 +148,6 @@ def _more(result: Result) -> str:
     return f"{format_count(result.omitted)} more {noun}"
 
 
-def _diff_advice(result: DiffResult) -> Iterator[str]:
-    if result.ledger:
-        yield from snapshots_ledger.advice(result.ledger)
-    first = next((row for row in result.rows if row.size_diff > 0), None)
-    if first is None or _is_beside(result):
-        return
-    if result.ledger and result.ledger.kind == GARBAGE:
-        pass  # whatever it proves of the rows, the collector comes first
-    elif len(result.snapshots) == 2:
-        yield _of_two(first)
-    elif first.verdict == LEAK:
-        yield "Growth in every interval, in proportion to the tasks run: a leak."
-    elif first.trend == _STEADY:
-        yield "Growth in every interval is a suspect; in proportion to the tasks run, it is a leak."
-    if first.traceback and result.settings.group_by == "lineno":
-        frame = first.traceback[-1]
-        place = shlex.quote(f"{glob.escape(frame.filename)}:{frame.lineno}")
-        yield f"Who calls it: the same command with --group-by traceback --include {place}"
-
-
-def _is_beside(result: DiffResult) -> bool:
-    """Tell whether the growth is not in the rows."""
-    size = result.totals.size_diff - result.hidden.size_diff
-    return bool(snapshots_ledger.headline(result.ledger, size, "")[0])
-
-
-def _of_two(first: StatisticDiff) -> str:
-    """Say what two snapshots prove of the first row."""
-    if first.verdict == SUSPECT:
-        return (
-            "Two snapshots and a whole number of blocks per execution make a suspect: a third after the same work "
-            "tells a leak from a cache that is filling."
-        )
-    return "Two snapshots show growth, not a leak: a third after the same work tells a leak from a cache that filled."
-
-
 def _annotations(result: DiffResult, places: Places, fail_over: int | None) -> Iterator[Annotation]:
     for row in result.rows:
         if row.size_diff <= 0 or not row.traceback:
@@ -234,4 +168,5 @@ def _remarks(row: StatisticDiff) -> str:
     each = f": {row.verdict}, {each_execution(row.per_execution)}" if row.per_execution else ""
     held = f", held by {holder(row.held_by[0])}" if row.held_by else ""
     trend = f"; {row.trend}" if row.trend else ""
-    return f"{task}{each}{held}{trend}"
+    freeable = f"; a gc.collect() would free {format_size(row.freeable)} of it" if row.freeable else ""
+    return f"{task}{each}{held}{trend}{freeable}"

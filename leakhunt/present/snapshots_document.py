@@ -75,6 +75,7 @@ def _row(row: Statistic, *, told: bool) -> dict[str, Any]:
         if told:
             values["verdict"] = row.verdict
             values["per_execution"] = _per_execution(row.per_execution)
+            values["freeable"] = row.freeable
     if told:
         values["held_by"] = None if row.held_by is None else [_holder(holder) for holder in row.held_by]
     if row.named:

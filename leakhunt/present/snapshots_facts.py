@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
-from leakhunt.analysis.executions import same_process
+from leakhunt.analysis.executions import one_series, same_process
 from leakhunt.model.capture import Capture
 from leakhunt.model.statistics import SnapshotInfo
 from leakhunt.moments import format_moment
+from leakhunt.present.snapshots_places import short_paths
 from leakhunt.units import count_of, format_count, format_duration, format_size_diff
 
 _NAMED = 3
@@ -24,13 +25,15 @@ def of_processes(infos: Sequence[SnapshotInfo], size_diff: int | None = None) ->
     """
     told = [info.told for info in infos]
     known = [one for one in told if one is not None]
+    if not one_series(told):
+        size_diff = None
     if len(known) == len(infos) and same_process(told):
         yield from _sentence(_process(known[-1]), _times(known, size_diff), _taken(known))
     else:
-        for info in infos:
+        for name, info in zip(short_paths(infos), infos):
             if info.told is not None:
                 line = _sentence(_process(info.told), _times([info.told], None), _taken([info.told]))
-                yield from (f"{info.path}: {text}" for text in line)
+                yield from (f"{name}: {text}" for text in line)
     yield from _left_out(infos)
 
 
@@ -72,11 +75,11 @@ _WAYS = {"fork": "by a fork"}
 def _left_out(infos: Sequence[SnapshotInfo]) -> Iterator[str]:
     """Say what snapshots leave out, each reason once."""
     reasons: dict[str, list[str]] = {}
-    for info in infos:
+    for name, info in zip(short_paths(infos), infos):
         for reason in info.told.left_out if info.told else ():
-            reasons.setdefault(reason, []).append(info.path)
-    for reason, paths in reasons.items():
-        where = f"{paths[0]} leaves" if len(paths) == 1 else f"{count_of(len(paths), 'snapshot')} leave"
+            reasons.setdefault(reason, []).append(name)
+    for reason, names in reasons.items():
+        where = f"{names[0]} leaves" if len(names) == 1 else f"{count_of(len(names), 'snapshot')} leave"
         yield f"{where} out: {reason}."
 
 

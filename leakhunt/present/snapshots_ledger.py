@@ -20,12 +20,12 @@ _NAMES = {
     kinds.REST: "rest",
 }
 _WORDS = {
-    kinds.PYTHON: "{} of it is live Python memory: the rows say where",
+    kinds.PYTHON: "{} of it is Python memory: the rows say where",
     kinds.GARBAGE: "{} of it is deferred garbage, which nothing holds and no collection has freed yet",
     kinds.TRACER: "{} of it is the tracer's own cost, gone when tracing stops",
     kinds.NATIVE: "{} of it is native memory, which no traceback shows",
     kinds.RETAINED: "{} of it is free memory that the allocator keeps: fragmentation, not a leak",
-    kinds.COPIED: "{} was shared with the parent and has been copied by writing: copy-on-write, not a leak",
+    kinds.COPIED: "{} of it was shared with the parent and has been copied by writing: copy-on-write, not a leak",
     kinds.FILE: "{} of it is mapped files or shared memory, which no traceback shows",
     kinds.UNKNOWN: "no part that is known makes up most of it",
 }
@@ -42,19 +42,24 @@ def facts(ledger: Ledger, places: Places) -> Iterator[str]:
     """Yield what memory is made of or grew by, what that means unless the headline says it, and what a collection frees."""
     whole = _growth(ledger) if ledger.kind else _composition(ledger)
     if ledger.kind == kinds.UNKNOWN:
-        whole = f"{whole.rstrip('.')}; {_meaning(ledger)}."
+        whole = f"{whole.rstrip('.')}; {_WORDS[kinds.UNKNOWN]}."
     yield whole
     if ledger.kind == kinds.PYTHON:
-        yield f"{_meaning(ledger)}."
+        live = "live " if ledger.garbage is not None and not _is_some(ledger.garbage) else ""
+        yield f"{_meaning(ledger, ledger.rss.growth or 0).replace('Python memory', f'{live}Python memory')}."
     yield from _sharing(ledger)
     returned = ledger.trim.returned if ledger.trim else None
     if returned is not None and (ledger.kind in _TRIM_TELLS or returned >= _NOTICED):
         yield f"A trial malloc_trim gave {format_size(returned)} back."
-    if ledger.garbage is not None and (ledger.garbage.size or 0) >= _FREEABLE:
+    if ledger.garbage is not None and _is_some(ledger.garbage):
         yield _freeable(ledger.garbage, places)
     if ledger.limit and ledger.usage is not None:
         share = format_share(ledger.usage / ledger.limit)
         yield f"Its control group used {format_size(ledger.usage)} of {format_size(ledger.limit)} ({share})."
+
+
+def _is_some(garbage: Garbage | None) -> bool:
+    return garbage is not None and (garbage.size or 0) >= _FREEABLE
 
 
 def headline(ledger: Ledger | None, size_diff: int, between: str) -> tuple[str, str]:
@@ -70,19 +75,27 @@ def headline(ledger: Ledger | None, size_diff: int, between: str) -> tuple[str, 
     """
     if ledger is None or ledger.kind not in _BESIDE_THE_ROWS or ledger.rss.growth is None:
         return "", ""
-    rss = f"RSS {'grew' if ledger.rss.growth >= 0 else 'fell'} {format_size(abs(ledger.rss.growth))}"
     if abs(size_diff) * _SMALL >= (ledger.most or 0):
-        return "", f" {rss}: {_meaning(ledger)}."
+        return "", f" {_sentence(ledger, '')}."
     rows = f"traced blocks {'grew' if size_diff >= 0 else 'shrank'} {format_size(abs(size_diff))}"
-    return f"{rss} {between}: {_meaning(ledger)}; {rows}.", ""
+    return f"{_sentence(ledger, f' {between}')}; {rows}.", ""
 
 
-def _meaning(ledger: Ledger) -> str:
-    """Say what most of the growth is."""
-    most = format_size(ledger.most or 0)
-    if ledger.kind != kinds.COPIED and most == format_size(ledger.rss.growth or 0):
-        most = "all"
-    return _WORDS.get(ledger.kind or "", "").format(most)
+def _sentence(ledger: Ledger, between: str) -> str:
+    """Say how much the whole grew and what most of that is: what was copied was in RSS before, and is new in USS."""
+    name, whole = ("RSS", ledger.rss) if ledger.kind != kinds.COPIED else ("Its own memory (USS)", ledger.uss)
+    grown = whole.growth or 0
+    return f"{name} {'grew' if grown >= 0 else 'fell'} {format_size(abs(grown))}{between}: {_meaning(ledger, grown)}"
+
+
+def _meaning(ledger: Ledger, grown: int) -> str:
+    """Say what most of the growth is; a part that is larger than the whole is told with what fell meanwhile."""
+    words, most = _WORDS.get(ledger.kind or "", ""), ledger.most or 0
+    if most > grown and format_size(most) != format_size(grown):
+        what = words.removeprefix("{} of it is ")
+        return f"{format_size_diff(most)} is {what}; all else {format_size_diff(grown - most)}"
+    of_it = "all" if format_size(most) == format_size(grown) else format_size(most)
+    return words.format(of_it)
 
 
 def advice(ledger: Ledger) -> Iterator[str]:
@@ -104,7 +117,8 @@ def advice(ledger: Ledger) -> Iterator[str]:
             "counts shared pages for each process."
         )
     elif ledger.kind == kinds.TRACER:
-        yield "Trace with fewer frames, or only for a while."
+        size = next(part.after for part in ledger.parts if part.name == kinds.TRACER)
+        yield f"The tracer itself takes {format_size(size or 0)}: trace with fewer frames, or only for a while."
     elif ledger.kind == kinds.GARBAGE:
         failed = (
             {one.name for one in ledger.garbage.types} & {"frame", "traceback"} if ledger.garbage else set()

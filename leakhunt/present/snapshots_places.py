@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os.path
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from leakhunt.analysis.modules import installed_path
+from leakhunt.analysis.modules import installed_path, shared_root
 from leakhunt.model.capture import Holder
 from leakhunt.model.snapshot import Frame
 from leakhunt.model.statistics import PerExecution, SnapshotInfo, Statistic
@@ -14,6 +14,9 @@ from leakhunt.units import count_of, format_rate, format_size
 _NO_NAME = {"task": "(no task)", "module": "(no module)", "package": "(no package)"}
 _SEEN = 0.005  # blocks; fewer print as none
 _LONGEST = 48  # characters of a holder's name in a headline
+
+
+_OF_MANY = frozenset({"/home", "/opt", "/root", "/srv", "/tmp", "/usr", "/usr/local", "/var", "/var/tmp"})  # noqa: S108 - names, nothing is written there
 
 
 class Places:
@@ -39,6 +42,18 @@ class Places:
         if group_by in _NO_NAME:
             return row.key if row.key is not None else _NO_NAME[group_by]
         return self.frame(row.traceback[-1])
+
+
+def narrowed(root: str, filenames: Iterable[str]) -> str:
+    """Return the folder below which all named files are, where ``root`` is a folder of many people's programs."""
+    if root not in _OF_MANY:
+        return root
+    below = f"{root}/"
+    own = {name for name in filenames if name.startswith(below) and installed_path(name) is None}
+    if not own:
+        return root
+    found = shared_root(own)
+    return found if found.startswith(below) else os.path.commonpath(set(map(os.path.dirname, own)))
 
 
 def short_paths(infos: Sequence[SnapshotInfo]) -> list[str]:

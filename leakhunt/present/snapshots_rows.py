@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Union
 
+from leakhunt.analysis.executions import in_proportion
+from leakhunt.analysis.findings import joined
 from leakhunt.model.report import Column, Detail, Kind, Line, Table
 from leakhunt.model.statistics import LEAK, DiffResult, PerExecution, Statistic, StatisticDiff, TopResult
 from leakhunt.present.snapshots_places import Places, each_execution, holder
@@ -20,6 +22,7 @@ _HOW = {
 }
 _MOST_HOLDERS = 2
 _WORTH_NAMING = 0.2  # of the sampled objects
+_SMALL = 0.01  # of all growth
 
 
 def table(result: Result, places: Places, notes: tuple[str, ...], *, details: bool) -> Table:
@@ -112,7 +115,8 @@ def _details(row: Statistic, result: Result, places: Places, *, told: bool, chai
     if told:
         yield from _proof(row)
         yield from _freeable(row, result)
-        yield from _holders(row, chains=chains)
+        if chains or not _is_small(row):
+            yield from _holders(row, chains=chains)
     if isinstance(row, StatisticDiff) and row.trend:
         yield Detail(row.trend, "note")
         yield Detail(" -> ".join(format_size(amount.size) for amount in row.series), "note")
@@ -131,14 +135,23 @@ def _executions(each: PerExecution, word: str | None) -> str:
     executions = count_of(each.executions, "execution")
     if len(each.intervals) < 2 or abs(each.count) < 1 / each.executions:
         return executions
-    if word == LEAK:
+    if word == LEAK and in_proportion(each):
         return f"{executions}, alike in every interval"
     rates = ("none ran" if one.count is None else format_rate(one.count) for one in each.intervals)
     return f"{executions}; blocks by interval: {', '.join(rates)}"
 
 
+def _is_small(row: Statistic) -> bool:
+    """Tell whether a row grew too little for its holder to be of use."""
+    return isinstance(row, StatisticDiff) and row.share is not None and row.share < _SMALL
+
+
 def _freeable(row: Statistic, result: Result) -> Iterator[Detail]:
-    """Say how much of a line's blocks only wait for a collection."""
+    """Say how much of a row's growth, or of a line's blocks in one snapshot, only waits for a collection."""
+    if isinstance(row, StatisticDiff):
+        if row.freeable:
+            yield Detail(f"a gc.collect() would free {format_size(row.freeable)} of it", "note")
+        return
     told = result.snapshots[-1].told
     if told is None or told.garbage is None or not row.traceback or result.settings.group_by != "lineno":
         return
@@ -148,7 +161,7 @@ def _freeable(row: Statistic, result: Result) -> Iterator[Detail]:
 
 
 def _holders(row: Statistic, *, chains: bool) -> Iterator[Detail]:
-    for number, held_by in enumerate((row.held_by or ())[:_MOST_HOLDERS]):
+    for number, held_by in enumerate(joined(row.held_by or ())[:_MOST_HOLDERS]):
         if number and (held_by.share or 0) < _WORTH_NAMING:
             return
         part = "" if held_by.share is None or held_by.share >= 1 else f"{format_share(held_by.share)} "

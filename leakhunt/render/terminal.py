@@ -17,6 +17,7 @@ from leakhunt.render.text import cell, plain
 _STYLES = {"code": "dim", "task": "cyan", "frame": "dim", "note": "dim", "next": "green", "command": "green"}
 _PLACE = "place"
 _INDENT = "    "
+_COMMAND = "leakhunt diff "
 _ROOM = 30  # a narrower column breaks every name
 
 
@@ -56,7 +57,14 @@ def _parts(report: Report, width: int) -> Iterator[RenderableType]:
     yield from (Text(label, style="yellow").append(plain(text), style="none") for label, text in notes)
     if report.advice:
         yield Text()
-    yield from (Text(plain(line)) for line in report.advice)
+    yield from map(_advised, report.advice)
+
+
+def _advised(line: str) -> RenderableType:
+    """Return a piece of advice; one that is a command is left in one piece, to be copied."""
+    if line.startswith(_COMMAND):
+        return Group(Text(plain(line), style=_STYLES["command"], no_wrap=True, overflow="ignore"))
+    return Text(plain(line))
 
 
 def _prose(table: Table, width: int) -> RenderableType:

@@ -85,6 +85,23 @@ def test_growth_that_a_collection_would_free_is_deferred_garbage() -> None:
     assert compared(after, garbage=Garbage(9, None)).kind == "python"
 
 
+def test_garbage_that_was_there_before_is_not_what_grew() -> None:
+    """As much garbage before as after explains no growth."""
+    told = [
+        (Capture(memory=memory, garbage=Garbage(9, 40 * MIB)), snapshot)
+        for memory, snapshot in (
+            (BEFORE, LARGE),
+            (
+                grown(rss=50, uss=50, anon=50, traced=48, malloc_used=48),
+                snapshot_of(line("/a.py", 1, 50 * MIB, 100)),
+            ),
+        )
+    ]
+    ledger = change(*told)
+    assert ledger is not None
+    assert ledger.kind == "python"
+
+
 def test_a_trial_trim_proves_what_malloc_does_not_tell() -> None:
     """Where the heap's own figures are unknown, what a trim gives back is what was kept."""
     unknown = replace(BEFORE, malloc_used=None, malloc_free=None, malloc_mmapped=None, arenas=None)

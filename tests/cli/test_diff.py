@@ -165,9 +165,53 @@ KINDS: dict[str, tuple[dict[str, int], dict[str, Any], str]] = {
     "native": ({"rss": 400, "uss": 400, "anon": 400, "malloc_used": 390}, {}, "native memory"),
     "copy-on-write": ({"uss": 20}, {}, "copy-on-write, not a leak"),
     "garbage": (LEAKED, {"gc": {"garbage": GARBAGE}}, "deferred garbage"),
-    "python": (LEAKED, {}, "live Python memory"),
+    "python": (LEAKED, {}, "39.0 MiB of it is Python memory"),
     "flat": ({}, {}, "RSS did not grow"),
 }
+
+
+@pytest.mark.parametrize(
+    ("size", "words"), [(0, "of it is live Python memory"), (MIB, "of it is Python memory")]
+)
+def test_memory_is_called_live_where_little_of_it_is_garbage(
+    run: Run, tmp_path: Path, size: int, words: str
+) -> None:
+    """Whether traced memory is alive is said only where a collection was tried and would free hardly any of it."""
+    before = dump(tmp_path / "a.bin", 0, capture(0, 0, memory=LEDGER))
+    told = {"garbage": {"objects": 1, "bytes": size, "types": [], "sites": []}}
+    last = dump(tmp_path / "b.bin", 10, capture(1, 5, memory=grown(**LEAKED), gc=told))
+    assert words in run(["diff", before, last], env={"COLUMNS": "400"}).out
+
+
+@pytest.mark.parametrize(
+    ("after", "sentence"),
+    [
+        (
+            {"rss": 5, "uss": 5, "anon": 5, "tracer": 11, "malloc_used": 11, "malloc_free": -2},
+            (
+                "RSS grew 5.0 MiB from a.bin to b.bin: +11.0 MiB is the tracer's own cost, gone when tracing stops; "
+                "all else -6.0 MiB; traced blocks grew 10.0 KiB."
+            ),
+        ),
+        (
+            {"rss": 2, "uss": 7},
+            (
+                "Its own memory (USS) grew 7.0 MiB from a.bin to b.bin: 5.0 MiB of it was shared with the parent and has "
+                "been copied by writing: copy-on-write, not a leak; traced blocks grew 10.0 KiB."
+            ),
+        ),
+    ],
+)
+def test_no_part_is_larger_than_its_whole(
+    run: Run, tmp_path: Path, after: dict[str, int], sentence: str
+) -> None:
+    """A part that grew more than the whole is told with what shrank; what was copied is part of what is its own."""
+    before = dump(tmp_path / "a.bin", 0, capture(0, 0, memory=LEDGER))
+    last = dump(tmp_path / "b.bin", 10, capture(1, 5, memory=grown(**after)))
+    out = run(["diff", before, last], env={"COLUMNS": "400"}).out
+    assert out.splitlines()[0] == sentence
+    if "tracer" in sentence:
+        assert "The tracer itself takes 12.0 MiB: trace with fewer frames, or only for a while." in out
 
 
 @pytest.mark.parametrize("kind", KINDS)
