@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from leakhunt.analysis.keeping import FEWEST, Keeping, Run, judge, runs
 from leakhunt.analysis.sharing import Share, Shares, shares
+from leakhunt.analysis.tracing import judge_traced
 from leakhunt.model.columns import Executions
 from leakhunt.model.record import Spread, Suspicion
 from leakhunt.units import format_size
@@ -55,7 +56,6 @@ class _Evidence:
         self.names = names
         self.runs: dict[int, list[Run]] = defaultdict(list)
         self.alone: dict[int, list[Run]] = defaultdict(list)  # in processes that ran nothing else
-        self.traced: dict[int, list[Run]] = defaultdict(list)
         self.beside: dict[int, set[int]] = defaultdict(set)
         for executions in processes:
             ran = set(executions.task)
@@ -65,11 +65,13 @@ class _Evidence:
                     self.alone[task].append(run)
             for task in ran:
                 self.beside[task] |= ran - {task}
-            for part in executions.traced:
-                for task, run in runs(part).items():
-                    self.traced[task].append(run)
-        self.exact = {task: judge(found) for task, found in self.traced.items() if _counted(found) >= FEWEST}
-        self.known = {task for task, keeping in self.exact.items() if keeping.verdict == "keeps"}
+        self.exact = judge_traced([part for executions in processes for part in executions.traced])
+        self.litters = {  # RSS grows with garbage, too, and with what it costs to trace it
+            task
+            for task, exact in self.exact.items()
+            if exact.apart and 2 * _counted(exact.found) >= _counted(self.runs[task])
+        }
+        self.known = {task for task, exact in self.exact.items() if exact.keeping.verdict == "keeps"}
 
 
 def judge_all(processes: Sequence[Executions], names: Sequence[str]) -> dict[int, Judgement]:
@@ -84,6 +86,8 @@ def judge_all(processes: Sequence[Executions], names: Sequence[str]) -> dict[int
     found = shares(processes, evidence.known) if mixed else Shares({}, None, told=True)
     own = {task: judge(seen) for task, seen in evidence.runs.items()}
     suspected = _suspected(found, own, evidence)
+    if not evidence.litters.isdisjoint(suspected):  # the garbage of one is growth enough
+        suspected = {}
     return {task: _judge(task, keeping, evidence, found, suspected) for task, keeping in own.items()}
 
 
@@ -92,14 +96,18 @@ def _judge(
 ) -> Judgement:
     """Judge a task by what was traced, and by RSS where that tells more."""
     exact = evidence.exact.get(task)
-    if exact is not None and exact.verdict == "keeps":
-        return _judgement(exact, TRACED, evidence.traced[task])
+    if exact is not None and exact.keeping.verdict == "keeps":
+        return _judgement(exact.keeping, TRACED, exact.found)
     judged = _by_rss(task, own, evidence, found, suspected)
-    if exact is None or exact.verdict != "clean" or judged.suspected is not None:
+    if exact is None:
+        return judged
+    if task in evidence.litters:
+        return _judgement(exact.keeping, TRACED, exact.found)
+    if exact.keeping.verdict != "clean" or judged.suspected is not None:
         return judged
     if judged.keeping.verdict == "keeps":
         return judged._replace(keeping=judged.keeping._replace(why=_UNSEEN))
-    return _judgement(exact, TRACED, evidence.traced[task])
+    return _judgement(exact.keeping, TRACED, exact.found)
 
 
 def _by_rss(

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timezone
 
-from leakhunt.model.record import Alive, Life, ProcessKey
+from leakhunt.model.record import Alive, Begun, Life, ProcessKey, RunningTask
 
+UNRECORDED = "end not recorded"
+ENDED = ("killed", "still running", "unknown", UNRECORDED)  # in the order in which they are told
 _MAIN = "main"
+_TASKS = {"killed": "killed", "exit": "killed", "recycled": "killed", "running": "still running"}
 
 
 class Endings:
@@ -63,7 +67,7 @@ class Endings:
         if alive is None or alive.boot is None or key.boot != alive.boot or not key.start:
             return None
         if (key.pid, key.start) in alive.processes:
-            return "running", "it runs on this machine now"
+            return "running", f"process {key.pid} is alive, and began nothing later"
         if alive.sees_all or (alive.pid_ns is not None and life.process.pid_ns == alive.pid_ns):
             return "killed", "it does not run on this machine any more, and its record has no end"
         return None
@@ -94,3 +98,36 @@ def endings(lives: Sequence[Life], alive: Alive | None) -> Mapping[ProcessKey, t
     """Return what became of each process, and how that is known."""
     judge = Endings(lives, alive)
     return {life.process.key: judge.of(life) for life in lives}
+
+
+def unended(life: Life, became: tuple[str, str], alive: Alive | None) -> Iterator[RunningTask]:
+    """Yield the tasks of a process that have no end, and what became of each.
+
+    Args:
+        life: the process.
+        became: what became of it, and how that is known.
+        alive: who runs on this machine; None where that is not asked or not known.
+    """
+    ended, proof = became
+    here = alive is not None and alive.boot is not None and alive.boot == life.process.key.boot
+    for begun in life.running.values():
+        yield _running(life, begun, _TASKS.get(ended, "unknown"), proof, here=here)
+    for begun in life.unrecorded.values():
+        yield _running(life, begun, UNRECORDED, "its process ran another later", here=here)
+
+
+def _running(life: Life, begun: Begun, ended: str, proof: str, *, here: bool) -> RunningTask:
+    return RunningTask(
+        begun.task,
+        begun.id,
+        life.process.key.pid,
+        datetime.fromtimestamp(begun.when, timezone.utc),
+        ended,
+        proof,
+        life.process.key.host,
+        begun.queue,
+        begun.retries,
+        begun.redelivered,
+        begun.rss,
+        here,
+    )

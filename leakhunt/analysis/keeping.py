@@ -52,12 +52,15 @@ class Keeping(NamedTuple):
     Attributes:
         verdict: ``keeps``, ``clean`` or ``too few``.
         why: the reason, where it is none of the plain ones.
+        total: bytes that the executions counted keep, as much each as the median says.
+        average: bytes per execution, those included that kept far more or gave it back.
     """
 
     verdict: str
     why: str
     spread: Spread | None
     total: int | None
+    average: int = 0
 
 
 def runs(executions: Executions) -> dict[int, Run]:
@@ -90,7 +93,9 @@ def runs(executions: Executions) -> dict[int, Run]:
 def judge(found: Sequence[Run]) -> Keeping:
     """Tell from the runs of one task in all processes whether it keeps memory.
 
-    Where others ran in the same processes, RSS may have grown during this one by what they keep.
+    Where others ran in the same processes, RSS may have grown during this one by what they keep. The total is what the
+    executions counted keep at the median, so that both agree; a few that took far more or gave it back say nothing of
+    the others.
     """
     counted = sum(len(run.kept) for run in found)
     if not counted:
@@ -98,8 +103,12 @@ def judge(found: Sequence[Run]) -> Keeping:
         return Keeping("too few", "no process ran it twice", _spread(sizes), None)
     total = sum(sum(run.kept) for run in found)
     groups = _groups(found, counted)
-    spread = _spread([sum(group) / len(group) for group in groups])
-    return Keeping(*_verdict(found, groups, counted, total), spread, total)
+    spread = spread_of([sum(group) / len(group) for group in groups])
+    verdict, why = _verdict(found, groups, counted, total)
+    average = round(total / counted)
+    if verdict == "keeps" and spread.median <= 0:  # some processes never grow, and those that do decide
+        spread = spread._replace(median=average, high=max(spread.high, average))
+    return Keeping(verdict, why, spread, spread.median * counted, average)
 
 
 def _verdict(
@@ -202,7 +211,10 @@ def _grown(found: Sequence[Run]) -> float:
 
 
 def _spread(values: Sequence[float]) -> Spread | None:
-    if not values:
-        return None
+    return spread_of(values) if values else None
+
+
+def spread_of(values: Sequence[float]) -> Spread:
+    """Return the median and the quartiles of some values, at least one."""
     ranked = sorted(values)
     return Spread(quantile(ranked, 0.5), quantile(ranked, 0.25), quantile(ranked, 0.75))

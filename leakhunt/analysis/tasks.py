@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 
 from leakhunt.analysis.culprits import FITTED, Judgement, judge_all
-from leakhunt.analysis.endings import endings
+from leakhunt.analysis.endings import ENDED, UNRECORDED, endings, unended
 from leakhunt.analysis.incident.choose import Choice
 from leakhunt.analysis.keeping import Keeping, quantile
 from leakhunt.model.columns import UNKNOWN
@@ -30,10 +30,10 @@ _DIGITS = 2  # that are worth telling
 _FAILURE = "FAILURE"
 _LEAST_SPIKE, _SURE_SPIKE = 16 << 20, 256 << 20
 _SPIKE_OF_RSS, _SPIKE_OF_LIMIT = 2, 5  # a half, a fifth
-_ENDED = {"killed": "killed", "exit": "killed", "recycled": "killed", "running": "still running"}
 _NOTHING = Judgement(Keeping("too few", "", None, None), "", 0, None)
 _ORDER = {"keeps": 0, "spikes": 2, "too few": 3, "clean": 3}
 _SUSPECTED = 1
+_AT_ONCE = "its processes ran several tasks at once"
 
 
 class _Task:
@@ -41,6 +41,7 @@ class _Task:
 
     def __init__(self) -> None:
         self.executions = self.failures = self.killed = 0
+        self.shared = 0  # of the executions, those beside which others ran in the same process
         self.peaks: list[int] = []  # above the start
         self.spiking = False
         self.queues: set[str] = set()
@@ -62,32 +63,18 @@ def analyse(records: Records, alive: Alive | None, choice: Choice | None = None)
     lives = [life for life in records.lives if _within(life, became[life.process.key][0], choice)]
     for life in lives:
         _count(life, records.tasks, tasks)
-        for begun in life.running.values():
-            ended, proof = became[life.process.key]
-            ended = _ENDED.get(ended, "unknown")
-            tasks[begun.task].killed += ended == "killed"
-            running.append(
-                RunningTask(
-                    begun.task,
-                    begun.id,
-                    life.process.key.pid,
-                    _utc(begun.when),
-                    ended,
-                    proof,
-                    life.process.key.host,
-                    begun.queue,
-                    begun.retries,
-                    begun.redelivered,
-                    begun.rss,
-                )
-            )
+        for task in unended(life, became[life.process.key], alive):
+            tasks[task.task].killed += task.ended == "killed"
+            running.append(task)
     judged = judge_all([life.executions for life in lives if not life.process.shared], records.tasks)
     by_name = {records.tasks[number]: judgement for number, judgement in judged.items()}
     found = [_result(name, task, by_name.get(name, _NOTHING)) for name, task in tasks.items()]
     trouble = {task.name for task in found if task.verdict in {"keeps", "spikes"}}
     return TasksResult(
         tasks=tuple(sorted((_placed(task, tasks, trouble) for task in found), key=_rank)),
-        running=tuple(sorted(running, key=lambda one: (one.ended, one.since is None, one.since))),
+        running=tuple(
+            sorted(running, key=lambda one: (ENDED.index(one.ended), one.since is None, one.since))
+        ),
         processes=tuple(_summary(life, became[life.process.key][0]) for life in lives),
         filtered=choice.words,
         warnings=(*records.warnings, *_warnings(lives, running)),
@@ -104,12 +91,14 @@ def _within(life: Life, ended: str, choice: Choice) -> bool:
 
 def _count(life: Life, names: Sequence[str], tasks: dict[str, _Task]) -> None:
     """Count one process's executions."""
-    ran = {task for task, _ in life.finished} | {begun.task for begun in life.running.values()}
+    begun = (*life.running.values(), *life.unrecorded.values())
+    ran = {task for task, _ in life.finished} | {one.task for one in begun}
     for name in ran:
         tasks[name].queues |= life.queues.get(name, set())
         tasks[name].beside |= ran - {name}
     for (name, state), count in life.finished.items():
         tasks[name].executions += count
+        tasks[name].shared += count * life.process.shared
         tasks[name].failures += count * (state == _FAILURE)
     if not life.process.shared:
         _count_peaks(life, names, tasks)
@@ -157,7 +146,7 @@ def _result(name: str, task: _Task, judgement: Judgement) -> TaskMemory:
         warm_up=judgement.warm_up,
         peak=_peak(task.peaks),
         verdict=verdict,
-        why=keeping.why if told else "",
+        why=_AT_ONCE if task.executions and task.executions == task.shared else keeping.why if told else "",
         suspected=suspected,
         queues=tuple(sorted(task.queues)),
         recycle_after=_recycle_after(judgement) if verdict == "keeps" else None,
@@ -169,10 +158,10 @@ def _recycle_after(judgement: Judgement) -> int | None:
 
     What is fitted reads low where growth shows long after the execution that it belongs to.
     """
-    spread, total = judgement.keeping.spread, judgement.keeping.total
+    spread = judgement.keeping.spread
     if spread is None or spread.high <= 0:
         return None
-    kept = max(spread.high, (total or 0) // max(1, judgement.counted))
+    kept = max(spread.high, judgement.keeping.average)
     if judgement.measured == FITTED:
         kept = max(kept, spread.median + _CAUTION * (spread.high - spread.median))
     after = max(1, RECYCLE_AT // kept)
@@ -228,6 +217,9 @@ def _warnings(lives: Sequence[Life], running: Sequence[RunningTask]) -> Iterator
     unmatched = sum(count for life in lives for count in life.unmatched.values())
     if unmatched:
         yield f"the beginning of {count_of(unmatched, 'execution')} is not in the records (rotated, or lost): memory unknown"
+    unrecorded = sum(task.ended == UNRECORDED for task in running)
+    if unrecorded:
+        yield f"the end of {count_of(unrecorded, 'execution')} is not in the records (lost: the disk was full, for instance): their processes ran others later"
     lost = sum(life.lost for life in lives)
     if lost:
         yield f"{count_of(lost, 'line')} could not be written when due, because the disk was full for instance"

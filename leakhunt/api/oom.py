@@ -20,7 +20,8 @@ from leakhunt.analysis.incident.loops import loops_of
 from leakhunt.analysis.incident.pairs import WINDOW_S
 from leakhunt.analysis.incident.records import in_flight, join_records
 from leakhunt.analysis.incident.story import join
-from leakhunt.capture.folder import default_path
+from leakhunt.analysis.incident.unended import unexplained
+from leakhunt.capture.place import default_path
 from leakhunt.errors import LeakhuntError
 from leakhunt.model.incident import Counter, Sign, TaskAgain, WorkerDeath
 from leakhunt.model.oom import IncompleteReport, Loss, NotAKill, OomKill, SourceSummary
@@ -28,6 +29,7 @@ from leakhunt.model.record import Life
 from leakhunt.model.snapshot import Skipped
 from leakhunt.model.verdict import LiveSource, OomResult, RanTwice
 from leakhunt.moments import NEVER
+from leakhunt.readers.alive import read_alive
 from leakhunt.readers.kernel_log.merge import merge
 from leakhunt.readers.kernel_log.scan import Options
 from leakhunt.readers.live import boot_time, read_machine
@@ -35,7 +37,6 @@ from leakhunt.readers.oom_inputs import Input, gather
 from leakhunt.readers.oom_reading import read
 from leakhunt.readers.signs.documents import kind_of
 from leakhunt.readers.telling import HEARERS, KINDS, Told, tell
-from leakhunt.readers.text_check import EMPTY
 from leakhunt.readers.worker_log.again import Sought
 from leakhunt.readers.worker_log.records import apart, hear_folder, hear_records
 
@@ -148,12 +149,9 @@ def scan(
         )
     if len(logs) > 1:
         collected.take(_begun_elsewhere(logs, collected, settings))
-    faults = [one for one in collected.of(Skipped) if one.why != EMPTY]
-    if not collected.of(SourceSummary) and (faults or not collected.of(Skipped)):
-        what = "; ".join(f"{one.what}: {one.why}" for one in faults[:3])
-        raise LeakhuntError(
-            f"there is nothing to read: {what or 'no files'}", "name logs, or a folder of logs"
-        )
+    if not collected.of(SourceSummary):  # an empty log proves nothing, least of all to --fail-on-kill
+        why = "; ".join(f"{one.what}: {one.why}" for one in collected.of(Skipped)[:3]) or "no files"
+        raise LeakhuntError(f"there is nothing to read: {why}", "name logs, or a folder of logs")
     return result_of(collected, settings, paths=names)
 
 
@@ -271,7 +269,8 @@ def result_of(
     )
     sources = tuple(collected.of(SourceSummary))
     lives = collected.of(Life)
-    told = join_records(story.kills, lives)
+    alive = read_alive() if lives else None
+    told = join_records(story.kills, lives, alive.boot if alive is not None else None)
     kills = tuple(kill for kill in with_silence(told, sources) if choice.takes(kill))
     not_kills = [one for one in (*collected.of(NotAKill), *story.not_kills) if choice.takes_time(one.when)]
     return OomResult(
@@ -281,6 +280,7 @@ def result_of(
         groups=group(kills),
         loops=loops_of(kills, (*deaths, *in_flight(lives))),
         twice=tuple(_of_shown(story.twice, kills)) if choice.words else story.twice,
+        unended=tuple(unexplained(lives, told, alive, choice)),
         not_kills=tuple(sorted(not_kills, key=lambda one: one.when or NEVER)),
         losses=tuple(collected.of(Loss)),
         counters=tuple(counters),
@@ -293,7 +293,7 @@ def result_of(
             *collected.warnings,
             *story.warnings,
             *undated(kills),
-            *shortfall(counters, story.kills, booted),
+            *(shortfall(counters, story.kills, booted) if choice.since is None else ()),
         ),
         skipped=tuple(collected.of(Skipped)),
     )

@@ -10,7 +10,7 @@ from math import inf
 
 from leakhunt.analysis.incident.choose import Choice
 from leakhunt.analysis.tasks import analyse
-from leakhunt.capture.folder import default_path
+from leakhunt.capture.place import default_path
 from leakhunt.errors import LeakhuntError
 from leakhunt.model.record import TasksResult
 from leakhunt.readers.alive import read_alive

@@ -160,6 +160,8 @@ class OomKill:
         notes: what else is to be known, in sentences.
         at_least: whether the source says that there may have been more.
         copies: how often the kill was seen; every sighting is in ``evidence``, up to a bound.
+        snapshot: the path of the last snapshot of that very process, where one lies beside its flight record.
+        here: whether a flight record shows that it was on this machine, since it was last started.
     """
 
     pid: int | None
@@ -202,6 +204,8 @@ class OomKill:
     notes: tuple[str, ...] = ()
     at_least: bool = False
     copies: int = 1
+    snapshot: str | None = None
+    here: bool = False
 
     @property
     def rss(self) -> int | None:

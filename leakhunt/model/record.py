@@ -90,6 +90,7 @@ class Life:
         sources: the files, in the order read.
         executions: those that ended.
         running: tasks that began and did not end, by id.
+        unrecorded: tasks whose ends are not recorded though they ended: another began later where one runs at a time.
         finished: per task and state, how many.
         unmatched: ends whose beginnings are not in the record, per task.
         exit_code: of the line that says so.
@@ -98,12 +99,14 @@ class Life:
         last: when the last line was written, in epoch seconds.
         rss: what the last line says, in bytes.
         lost: how many lines could not be written.
+        snapshot: the path of the last snapshot of the process, where one lies beside its record.
     """
 
     process: RecordedProcess
     sources: list[str] = field(default_factory=list)
     executions: Executions = field(default_factory=Executions)
     running: dict[str, Begun] = field(default_factory=dict)
+    unrecorded: dict[str, Begun] = field(default_factory=dict)
     finished: dict[tuple[str, str], int] = field(default_factory=dict)
     unmatched: dict[str, int] = field(default_factory=dict)
     queues: dict[str, set[str]] = field(default_factory=dict)
@@ -113,6 +116,7 @@ class Life:
     last: float = 0.0
     rss: int | None = None
     lost: int = 0
+    snapshot: str | None = None
 
 
 class RecordFile(NamedTuple):
@@ -206,7 +210,7 @@ class TaskMemory:
         measured: by what: ``traced`` (exact), ``rss fitted to executions`` (the growth of processes that run others, too,
             follows its executions), ``rss`` (before and after each), or empty.
         kept: per execution; None where nothing could be measured.
-        kept_total: bytes that the measured executions kept.
+        kept_total: bytes that the counted executions kept, as much each as the median says.
         warm_up: bytes that those left out kept.
         peak: above the start; None where nothing could be measured.
         verdict: ``keeps``, ``spikes``, ``clean`` or ``too few``.
@@ -241,9 +245,11 @@ class RunningTask:
     """A task that began and did not end, as far as the records go.
 
     Attributes:
-        ended: ``killed`` (its process is gone), ``unknown`` or ``still running``.
+        ended: ``killed`` (its process is gone), ``still running``, ``unknown`` or ``end not recorded`` (its process ran
+            another later).
         proof: how that is known.
         rss: of the process when the task began, in bytes.
+        here: whether that was on this machine, since it was last started.
     """
 
     task: str
@@ -257,6 +263,7 @@ class RunningTask:
     retries: int
     redelivered: bool
     rss: int | None
+    here: bool = False
 
 
 @dataclass(frozen=True)

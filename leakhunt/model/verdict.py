@@ -7,6 +7,7 @@ from datetime import datetime
 
 from leakhunt.model.incident import Counter
 from leakhunt.model.oom import IncompleteReport, Loss, NotAKill, OomKill, SourceSummary
+from leakhunt.model.record import RunningTask
 from leakhunt.model.snapshot import Skipped
 
 
@@ -113,6 +114,7 @@ class OomResult:
         groups: ranked: repeated kills first.
         loops: tasks killed again and again.
         twice: tasks that probably ran twice.
+        unended: tasks that flight records have no end of, whose process is gone or may be, and that no kill accounts for.
         not_kills: deaths and failures that are no kills for want of memory.
         losses: lines that the logs say they lost.
         counters: what the kernel counted.
@@ -130,6 +132,7 @@ class OomResult:
     groups: tuple[KillGroup, ...] = ()
     loops: tuple[TaskLoop, ...] = ()
     twice: tuple[RanTwice, ...] = ()
+    unended: tuple[RunningTask, ...] = ()
     not_kills: tuple[NotAKill, ...] = ()
     losses: tuple[Loss, ...] = ()
     counters: tuple[Counter, ...] = ()

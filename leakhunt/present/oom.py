@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from leakhunt.analysis.incident.groups import bursts_of
 from leakhunt.analysis.incident.groups import group as group_by_owner
 from leakhunt.model.oom import OomKill
+from leakhunt.model.record import RunningTask
 from leakhunt.model.report import Report
 from leakhunt.model.verdict import KillGroup, OomResult
 from leakhunt.moments import format_moment
@@ -72,15 +73,16 @@ def _headline(result: OomResult) -> str:
     sure = [kill for kill in result.kills if kill.confidence != "possible"]
     unsure = len(result.kills) - len(sure)
     also = f"{count_of(unsure, 'SIGKILL')} that nothing explains" if unsure else ""
-    if not sure and result.unseen:
+    if not sure and result.unseen and not (result.filtered and result.hidden):
         return (
             f"{count_of(result.unseen, 'OOM kill')} since boot by the kernel's count, but none of their lines "
             f"can be read here{f'; and {also}' if also else ''}."
         )
     if not sure:
         where = count_of(len(result.sources), "source") if result.sources else "what could be read"
-        more = f", but {also}" if also else ""
-        return f"No OOM kill in {where}{more}{_span(result.kills)}."
+        also = f"{also}{_span(result.kills)}" if also else ""
+        also = "; and ".join(filter(None, (also, _without_end(result))))
+        return f"No OOM kill in {where}{f', but {also}' if also else ''}."
     more = f"; and {also}" if also else ""
     if len(sure) == 1:
         return f"One OOM kill{_span(sure)}: {words.sentence(sure[0])}{words.running(sure[0].task)}{more}."
@@ -93,6 +95,18 @@ def _headline(result: OomResult) -> str:
     elif groups:
         most = f", each of another owner, the last of {words.group_name(max(groups, key=_last))}"
     return f"{count_of(len(sure), 'OOM kill')}{_span(sure)}{most}{_running(groups)}{more}."
+
+
+def _without_end(result: OomResult) -> str:
+    """Say what was running in processes that are gone, and that no kill accounts for."""
+    gone = [task for task in result.unended if task.ended == "killed"]
+    if len(gone) == 1:
+        return f"{gone[0].task} was running when its process {gone[0].pid} ended without a word"
+    return (
+        f"{format_count(len(gone))} tasks were running when their processes ended without a word"
+        if gone
+        else ""
+    )
 
 
 def _last(group: KillGroup) -> tuple[bool, float]:
@@ -165,6 +179,11 @@ def _facts(result: OomResult, *, everything: bool) -> Iterator[str]:
 
 
 def _advice(result: OomResult) -> Iterator[str]:
+    for lost in result.unended[:_MOST_TASKS]:
+        yield f"Without an end in its flight record: {_unended(lost, result.paths)}"
+    left = len(result.unended) - _MOST_TASKS
+    if left > 0:
+        yield f"{count_of(left, 'further task')} without an end: --format json names them."
     for task in result.twice[:_MOST_TASKS]:
         again = f" at {format_moment(task.again)}" if task.again else ""
         yield (
@@ -174,6 +193,25 @@ def _advice(result: OomResult) -> Iterator[str]:
     more = len(result.twice) - _MOST_TASKS
     if more > 0:
         yield f"{count_of(more, 'further task')} probably ran twice: --format json names them."
+
+
+def _unended(task: RunningTask, paths: Sequence[str]) -> str:
+    """Name a task without an end, and where to look for what killed its process."""
+    since = f" since {format_moment(task.since)}" if task.since else ""
+    proof = f" ({task.proof})" if task.proof else ""
+    what = f"{task.task}[{task.id}] in process {task.pid}{since}{proof}."
+    if task.ended != "killed":
+        return f"{what} Whether it still runs cannot be told from here."
+    if task.here and paths:
+        return (
+            f"{what} What killed it: leakhunt oom-scan, which reads the logs of this machine, where it ran."
+        )
+    if task.here:
+        return f"{what} No log of this machine that can be read says what killed it; a plain kill -9 leaves no trace."
+    return (
+        f"{what} What killed it: name the worker's log, too, and the kernel's of {task.host or 'its machine'} "
+        "(there: journalctl -k -o json > kernel.json)."
+    )
 
 
 def _short(name: str) -> str:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
+from datetime import datetime, timezone
 from typing import NamedTuple
 
+from leakhunt.analysis.incident.covered import SILENT
 from leakhunt.analysis.incident.places import place_of
 from leakhunt.model.evidence import Place
 from leakhunt.model.oom import OomKill
-from leakhunt.units import format_size
+from leakhunt.units import format_duration, format_size
 
 _KUBERNETES = frozenset({"kubernetes", "containerd", "crio"})
+_STAMP = re.compile(r"-([0-9]{8}T[0-9]{6})-[0-9]{1,9}\.bin$")
+_SAME_MOMENT_S = 5.0
 _MOST = 0.5  # of what a process held: an execution that took so much is no leak's last drop
 _RUNNING = "such a worker, once 'leakhunt run' has started it"
 
@@ -31,12 +36,12 @@ def next_step(kill: OomKill, paths: Sequence[str], *, details: bool = False) -> 
         paths: what the user named; nothing where this machine was looked at.
         details: whether the report's parts are shown already.
     """
-    if (step := _one_execution(kill)) is not None:
+    unsure = kill.worker is not None and kill.confidence == "possible"
+    step = (_kernel_log(kill, paths) if unsure else None) or _snapshot(kill) or _one_execution(kill)
+    if step is not None or unsure:
         return step
     if kill.worker is None and (step := _worker_log(kill, paths)) is not None:
         return step
-    if kill.worker is not None and kill.confidence == "possible":
-        return _kernel_log(kill, paths)
     return _growth(kill, paths, details=details)
 
 
@@ -57,11 +62,42 @@ def _worker_log(kill: OomKill, paths: Sequence[str]) -> NextStep | None:
 
 
 def _kernel_log(kill: OomKill, paths: Sequence[str]) -> NextStep | None:
+    if any(SILENT in note for note in kill.notes):
+        return None
+    if kill.here and paths:
+        return NextStep("what the logs of this machine, where it ran, say of it", "leakhunt oom-scan")
     scan = _scan(paths, "kernel.json")
-    if kill.notes or not scan:
+    if not scan:
         return None
     words = f"journalctl -k -o json > kernel.json; {scan}"
     return NextStep("the kernel's log of that time, on that machine", words)
+
+
+def _snapshot(kill: OomKill) -> NextStep | None:
+    """Name what that very process held shortly before."""
+    path = kill.snapshot
+    if path is None:
+        return None
+    named = _STAMP.search(path)
+    written = _parsed(named[1]) if named is not None else None
+    before = ""
+    if written is not None and kill.when is not None:
+        seconds = (kill.when - written).total_seconds()
+        if seconds < -_SAME_MOMENT_S:  # another process's, which has its name by chance
+            return None
+        before = f", {format_duration(max(seconds, 0.0))} before" if seconds >= 1 else ", just before"
+    shown = f"./{path}" if path.startswith("-") else path
+    return NextStep(
+        f"what that very process held{before}, by its last snapshot", shlex.join(["leakhunt", "top", shown])
+    )
+
+
+def _parsed(stamp: str) -> datetime | None:
+    """Read the time in a snapshot's name; None where it is none."""
+    try:
+        return datetime.strptime(stamp, "%Y%m%dT%H%M%S").replace(tzinfo=timezone.utc)
+    except ValueError:
+        return None
 
 
 def _one_execution(kill: OomKill) -> NextStep | None:
@@ -69,7 +105,8 @@ def _one_execution(kill: OomKill) -> NextStep | None:
     task, held = kill.task, kill.rss
     if task is None or task.took is None or held is None or task.took < _MOST * held:
         return None
-    sizes = f"{format_size(task.took)} of the {format_size(held)} resident"
+    listed = f" ({format_size(kill.anon_rss)} of them anonymous)" if kill.anon_rss not in {None, held} else ""
+    sizes = f"{format_size(task.took)} of the {format_size(held)} resident{listed}"
     return NextStep(f"this execution took {sizes}: give {task.name} a queue of its own, or smaller input")
 
 

@@ -214,10 +214,15 @@ def _file(source: Input) -> Bytes:
         for part in source.parts[:-1] if grows else source.parts:
             yield from tail.whole(part, done, rows)
         if grows:
-            yield from tail.grow(last.name, done, rows)
+            yield from _grown(last.name, done, rows)
 
     return chunks
 
 
 def _coming(name: str) -> Bytes:
-    return lambda done, rows: tail.grow(name, done, rows)
+    return lambda done, rows: _grown(name, done, rows)
+
+
+def _grown(name: str, done: threading.Event, rows: Rows) -> Iterator[bytes]:
+    """Yield what is written to a file, without NULs; pauses stay."""
+    return (chunk.replace(b"\0", b"") for chunk in tail.grow(name, done, rows))

@@ -24,6 +24,7 @@ from leakhunt.readers.streams import Evidence, Stream
 from leakhunt.readers.text_check import why_not_text
 
 HEAD = 1 << 16
+_LONGEST_HOLE = 8 << 30  # of NULs
 _LONGEST_SET = timedelta(days=300)  # stamps without a year are told apart no further
 _IN_LINES = structured.PLAIN | {structured.JOURNAL_JSON, structured.DOCKER_JSON, structured.JSON_LINES}
 
@@ -261,12 +262,22 @@ def _head(part: Part, size: int) -> bytes:
 
 
 def _opening(part: Part, size: int) -> tuple[bytes, bool, str]:
-    """Return the first bytes of a file, whether it is compressed, and what is wrong with it so far."""
+    """Return the first bytes of a file, whether it is compressed, and what is wrong with it so far.
+
+    NULs at its beginning are passed over, as where a log was emptied while its program wrote on; a file of NULs alone is
+    given as it is.
+    """
     stream = part.open()
     try:
-        head = b""
+        head, passed = b"", 0
         while len(head) < size and (data := stream.read()):
+            if not head and passed < _LONGEST_HOLE:
+                left = data.lstrip(b"\0")
+                passed += len(data) - len(left)
+                data = left
             head += data
+        if not head and passed:
+            head = bytes(1)
         return head[:size], bool(stream.compression), stream.fault
     finally:
         stream.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar
 
@@ -110,8 +110,21 @@ class _Chain:
                 yield b"\n"
 
 
+def without_nuls(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Leave out NULs: a log that was emptied while its program wrote on has as many as it had bytes before."""
+    for chunk in chunks:
+        if b"\0" not in chunk:
+            yield chunk
+        elif left := chunk.translate(None, b"\0"):  # nothing would be a pause
+            yield left
+
+
 def utf8(stream: Stream) -> Iterator[bytes]:
-    """Yield a file's bytes; what Windows wrote in UTF-16 becomes UTF-8."""
+    """Yield a file's bytes without NULs; what Windows wrote in UTF-16 becomes UTF-8."""
+    yield from without_nuls(_decoded(stream))
+
+
+def _decoded(stream: Stream) -> Iterator[bytes]:
     chunk = stream.read(_CHUNK)
     encoding = _WIDE.get(chunk[:2])
     if encoding is None:

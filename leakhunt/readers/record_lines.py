@@ -32,7 +32,7 @@ def record_lines(stream: Stream) -> Iterator[tuple[int, bytes, bool]]:
     """
     number, rest, too_long = 1, b"", False
     while data := stream.read():
-        *lines, rest = (rest + data).split(b"\n")
+        *lines, rest = (rest + data.replace(b"\0", b"")).split(b"\n")
         for line in lines:
             yield number, b"" if too_long else line, not too_long and len(line) <= _LONGEST_LINE
             number, too_long = number + 1, False

@@ -140,7 +140,8 @@ class _Reader:
         if kind == "start" and t <= self._until:
             self._start(life, begun(line, source, number, raw))
         elif kind == "end":
-            start = life.running.pop(as_text(line.get("id")) or "", None)
+            task_id = as_text(line.get("id")) or ""
+            start = life.running.pop(task_id, None) or life.unrecorded.pop(task_id, None)
             self._running -= start is not None
             if inside:
                 self._end(life, line, start, rss)
@@ -155,6 +156,9 @@ class _Reader:
         if task is None or self._running >= _MOST_RUNNING or self._number(task.task) is None:
             self._dropped += 1
             return
+        if task.queue is not None and not life.process.shared:  # else it may run inside the one before
+            life.unrecorded.update(life.running)
+            life.running.clear()
         self._running += task.id not in life.running
         life.running[task.id] = task
         if task.queue is not None and len(life.queues.setdefault(task.task, set())) < 8:

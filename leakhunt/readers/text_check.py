@@ -35,7 +35,9 @@ def why_not_text(head: bytes, *, named: bool) -> str:
         return ""
     controls = len(head.translate(None, _TEXT))
     letters = len(head) - head.count(0)
-    binary = not letters or (controls > _MOST_CONTROLS * letters and not (named and _is_utf8(head)))
+    if not letters:
+        return "it holds nothing but NULs"
+    binary = controls > _MOST_CONTROLS * letters and not (named and _is_utf8(head))
     return "it is binary" if binary else ""
 
 

@@ -366,7 +366,7 @@ class TestChoosing:
         assert list(shortfall([Counter("vmstat", "oom_kill", 1, "host")], [kill()])) == []
         (sentence,) = shortfall([Counter("vmstat", "oom_kill", 5, "host")], [kill()])
         assert "counted 5" in sentence
-        assert "1 are found" in sentence
+        assert "1 is found" in sentence
 
 
 def test_places_that_cannot_be_one_are_told_apart() -> None:

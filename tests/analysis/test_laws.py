@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import leakhunt
-from leakhunt.analysis.diff import SORTS_DIFF, Ranker, Ranking
+from leakhunt.analysis.diff import Ranker, Ranking
 from leakhunt.analysis.filters import Filters
 from leakhunt.analysis.grouping import CUMULATIVE_GROUPINGS, GROUPINGS, Sites
+from leakhunt.analysis.ordering import SORTS_DIFF
 from leakhunt.model.snapshot import Snapshot
 from leakhunt.model.task import Attribution, TaskRef
 

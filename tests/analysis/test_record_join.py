@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from record_tools import BEGAN, end, process, start, written
 
 import leakhunt
 from leakhunt.model.oom import OomKill
+from leakhunt.present.oom import oom_report
 from leakhunt.present.oom_next import next_step
 
 Lines = list[dict[str, Any]]
@@ -23,6 +25,7 @@ WORKER = (
 )
 MIB = 1 << 20
 KILLED = 30  # seconds after BEGAN
+ELSEWHERE: dict[str, Any] = {"boot": "9a1f7c52-0e8d-4b3a-8c66-1d2e3f405162"}  # no machine that runs the tests
 
 
 def scanned(folder: Path, *records: Lines, log: str = "", worker: str = "") -> list[OomKill]:
@@ -124,10 +127,11 @@ def test_memory_of_one_execution_is_no_leak(
     step = next_step(found, ())
     assert step is not None
     if single:
-        assert step == (
-            f"this execution took 144 MiB of the 204 MiB resident: give {TASK} a queue of its own, or smaller input",
-            "",
+        sizes = "144 MiB of the 204 MiB resident (200 MiB of them anonymous)"
+        assert (
+            step.purpose == f"this execution took {sizes}: give {TASK} a queue of its own, or smaller input"
         )
+        assert not step.command
     else:
         assert step.command == "leakhunt hunt --celery --include=shop"
 
@@ -164,3 +168,62 @@ def test_a_poison_task_is_a_loop(tmp_path: Path) -> None:
 def test_records_alone_tell_of_no_kill(tmp_path: Path) -> None:
     """A record that ends in a task is no proof of a kill."""
     assert not scanned(tmp_path, record())
+
+
+def test_what_no_kill_accounts_for_is_told(tmp_path: Path) -> None:
+    """A task without an end whose process is gone is told where no kill explains it, and is not where one does."""
+    written(
+        tmp_path / "main.jsonl",
+        [process(4000, role="main", **ELSEWHERE), {"e": "exit", "t": BEGAN + 60, "code": 0}],
+    )
+    scanned(tmp_path, record(**ELSEWHERE), record("two", pid=4243, name="ForkPoolWorker-2", **ELSEWHERE))
+    found = leakhunt.oom_scan([tmp_path])
+    assert {(task.id, task.ended) for task in found.unended} == {("one", "killed"), ("two", "killed")}
+    (tmp_path / "kern.log").write_text(kill())
+    found = leakhunt.oom_scan([tmp_path])
+    assert [task.id for task in found.unended] == ["two"]
+    report = oom_report(found)
+    assert any("two] in process 4243" in line and "worker-1" in line for line in report.advice)
+
+
+def test_records_alone_say_what_ended_without_a_word(tmp_path: Path) -> None:
+    """The first line on records without a log names the task whose process is gone."""
+    written(
+        tmp_path / "main.jsonl",
+        [process(4000, role="main", **ELSEWHERE), {"e": "exit", "t": BEGAN + 60, "code": 0}],
+    )
+    written(tmp_path / "w.jsonl", record(**ELSEWHERE))
+    headline = oom_report(leakhunt.oom_scan([tmp_path])).headline
+    assert headline == (
+        f"No OOM kill in 2 sources, but {TASK} was running when its process 4242 ended without a word."
+    )
+
+
+def test_a_sigkill_beside_a_record_still_has_a_next_step(tmp_path: Path) -> None:
+    """What the record tells of a SIGKILL is no kernel log: where to get one is still said."""
+    (found,) = scanned(tmp_path, record(**ELSEWHERE), worker=WORKER.format(when=when(KILLED, " "), pid=4242))
+    step = next_step(found, [str(tmp_path)])
+    assert step is not None
+    assert step.command.startswith("journalctl -k -o json > kernel.json; ")
+    step = next_step(replace(found, here=True), [str(tmp_path)])
+    assert step is not None
+    assert step.command == "leakhunt oom-scan"
+
+
+def test_a_snapshot_of_the_killed_process_is_the_next_step(tmp_path: Path) -> None:
+    """A snapshot beside the record, named by its process and written before the kill, is what to look at."""
+    written(tmp_path / "records/w-4242-5000.jsonl", record(**ELSEWHERE))
+    folder = tmp_path / "snapshots"
+    folder.mkdir()
+    stamp = datetime.fromtimestamp(BEGAN + KILLED - 5, timezone.utc).strftime("%Y%m%dT%H%M%S")
+    for name in (f"w-4242-5000-{stamp}-2.bin", f"w-4242-5000-{stamp}-1.bin", f"w-4242-50001-{stamp}-3.bin"):
+        (folder / name).write_bytes(b"")
+    (tmp_path / "kern.log").write_text(kill())
+    (found,) = leakhunt.oom_scan([tmp_path / "kern.log", tmp_path / "records"]).kills
+    assert found.snapshot == str(folder / f"w-4242-5000-{stamp}-2.bin")
+    step = next_step(found, [])
+    assert step is not None
+    assert step.command == f"leakhunt top {found.snapshot}"
+    assert ", 5 s before," in step.purpose
+    late = next_step(replace(found, when=datetime.fromtimestamp(BEGAN, timezone.utc)), [])
+    assert late is None or "top" not in late.command

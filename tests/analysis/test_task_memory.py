@@ -16,6 +16,7 @@ from leakhunt.analysis.sharing import shares
 from leakhunt.analysis.tasks import analyse
 from leakhunt.model.columns import Executions
 from leakhunt.model.record import Alive, TaskMemory, TasksResult
+from leakhunt.present.tasks import tasks_report
 from leakhunt.readers.oom_inputs import gather
 from leakhunt.readers.records import read_records
 
@@ -214,6 +215,34 @@ def test_a_task_was_killed_only_where_its_process_is_known_to_be_gone(
     assert running(tmp_path, alive)[0] == ended
 
 
+def test_one_at_a_time_the_last_alone_can_run(tmp_path: Path) -> None:
+    """Where another task began later in a process that runs one at a time, the end of the first is lost, and nobody killed it."""
+    lines = [
+        process(),
+        *(start("a.b", name, BEGAN + at) for at, name in enumerate(("one", "two", "three"), 1)),
+    ]
+    written(tmp_path / "w.jsonl", lines)
+    result = told(tmp_path, _alive(frozenset()))
+    assert [(task.id, task.ended) for task in result.running] == [
+        ("three", "killed"),
+        ("one", "end not recorded"),
+        ("two", "end not recorded"),
+    ]
+    assert result.tasks[0].killed == 1
+    assert any(text.startswith("the end of 2 executions is not in the records") for text in result.warnings)
+    written(tmp_path / "w.jsonl", [process(shared=True), *lines[1:]])
+    assert {task.ended for task in told(tmp_path, _alive(frozenset())).running} == {"killed"}
+
+
+def test_a_task_inside_another_ends_none(tmp_path: Path) -> None:
+    """A task that one calls itself came by no queue, and both run."""
+    lines = [process(), start("a.b", "one", BEGAN + 1), {**start("a.c", "two", BEGAN + 2), "queue": None}]
+    written(tmp_path / "w.jsonl", lines)
+    running = told(tmp_path, _alive(frozenset({(4242, 5000)}))).running
+    assert [task.ended for task in running] == ["still running", "still running"]
+    assert "4242 is alive" in running[0].proof
+
+
 def test_other_records_prove_that_a_process_is_gone(tmp_path: Path) -> None:
     """A later process of the same number, another boot, or the main process's end prove a kill."""
     later = [{**process(start=9000), "t": BEGAN + 100}]
@@ -351,6 +380,105 @@ def test_a_while_of_tracing_is_enough(tmp_path: Path, of: range) -> None:
     found = by_name(tmp_path, traced(heap(TURNS, KEPT, NEEDS), KEPT, of=of))
     assert verdicts(found) == {"a.render": "keeps", "a.clean": "clean"}
     assert found["a.render"].counted < len(of)
+
+
+GARBAGE = 300 * KIB
+
+
+def littered(order: Sequence[str], fails: range, collected: int) -> list[dict[str, Any]]:
+    """Return lines of traced work: ``a.leaks`` keeps, ``a.fails`` now and then leaves garbage, which goes during any task.
+
+    Args:
+        order: the tasks.
+        fails: at which places one that fails leaves garbage.
+        collected: after so many executions garbage is collected; 0 is never.
+    """
+    lines, size, garbage = executions([(task, 0) for task in order]), 1 << 20, 0
+    for number, task in enumerate(order):
+        lines[2 * number].update(traced=size, **({"anew": True} if number == 0 else {}))
+        size += 7 * KIB if task == "a.leaks" else 20
+        if number in fails and task == "a.fails":
+            size, garbage = size + GARBAGE, garbage + GARBAGE
+        if collected and number % collected == collected - 1:
+            size, garbage = size - garbage, 0
+        lines[2 * number + 1].update(traced=size)
+    return lines
+
+
+def test_garbage_that_goes_during_another_task_is_no_leak_and_hides_none(tmp_path: Path) -> None:
+    """What failures leave until it is collected is told as such; what another task keeps is told whole, and multiplies out."""
+    order = mix(3_000, "a.leaks", "a.fails")
+    found = by_name(tmp_path, littered(order, range(0, 3_000, 13), collected=311))
+    assert verdicts(found) == {"a.leaks": "keeps", "a.fails": "clean"}
+    leaks, fails = found["a.leaks"], found["a.fails"]
+    assert leaks.kept == (7 * KIB, 7 * KIB, 7 * KIB)
+    assert leaks.kept_total == 7 * KIB * leaks.counted
+    assert "garbage collection takes such back" in fails.why
+    assert fails.kept_total is not None
+    assert fails.kept_total < KIB * fails.counted
+    assert fails.recycle_after is None
+
+
+def test_garbage_before_any_collection_is_said_to_be_uneven(tmp_path: Path) -> None:
+    """A few executions that left all there is are no habit: how many, and how much, is said, and nothing is advised."""
+    found = by_name(tmp_path, littered(["a.ping", "a.fails"] * 88, range(1, 176, 20), collected=0))
+    assert verdicts(found) == {"a.ping": "clean", "a.fails": "too few"}
+    fails = found["a.fails"]
+    assert fails.why.startswith(f"uneven: 8 of {fails.counted} executions left 2.3 MiB; ")
+    assert (fails.suspected, fails.recycle_after, fails.own_queue) == (None, None, False)
+
+
+def test_what_few_executions_keep_is_not_called_garbage(tmp_path: Path) -> None:
+    """A leak in one execution of twenty beside garbage of others that goes: it is still there, so it is not called clean."""
+    order = mix(3_000, "a.rare", "a.fails")
+    lines, more = littered(order, range(0, 3_000, 13), collected=311), 0
+    for number, task in enumerate(order):
+        lines[2 * number]["traced"] += more
+        more += GARBAGE if task == "a.rare" and number % 20 == 7 else 0
+        lines[2 * number + 1]["traced"] += more
+    found = by_name(tmp_path, lines)
+    assert found["a.rare"].verdict in {"keeps", "too few"}
+    assert found["a.fails"].verdict != "keeps"
+    assert "left" in found["a.rare"].why
+
+
+def test_growth_while_tracing_is_partly_the_tracer_s(tmp_path: Path) -> None:
+    """Where executions were traced, the growth of processes is said to hold what tracing costs; without, it is not."""
+    by_name(tmp_path / "1", littered(["a.leaks"] * 100, range(0), collected=0))
+    assert "what it costs to trace included" in tasks_report(told(tmp_path / "1")).facts[0]
+    only(tmp_path / "2", [("a.leaks", PAGE)] * 100)
+    assert "trace" not in tasks_report(told(tmp_path / "2")).facts[0]
+
+
+def test_what_goes_all_at_once_is_not_kept(tmp_path: Path) -> None:
+    """A task that lets go of what it gathered in every tenth execution keeps nothing, whatever nine of ten leave."""
+    order = mix(2_000, "a.leaks", "a.gathers")
+    lines, size, held, times = executions([(task, 0) for task in order]), 1 << 20, 0, 0
+    for number, task in enumerate(order):
+        lines[2 * number].update(traced=size, **({"anew": True} if number == 0 else {}))
+        size += 7 * KIB * (task == "a.leaks")
+        if task == "a.gathers":
+            times += 1
+            size, held = (size + 7 * KIB, held + 7 * KIB) if times % 10 else (size - held, 0)
+        lines[2 * number + 1].update(traced=size)
+    found = by_name(tmp_path, lines)
+    assert found["a.leaks"].verdict == "keeps"
+    assert found["a.gathers"].verdict != "keeps"
+
+
+def test_what_grows_unevenly_is_still_kept(tmp_path: Path) -> None:
+    """Sizes that differ from one execution to the next are kept as they are, as long as most leave some."""
+    chance = random.Random(3)  # noqa: S311 - likewise
+    lines, size = executions([("a.leaks", 0)] * 400), 1 << 20
+    sizes = [chance.choice([KIB, 5 * KIB, 40 * KIB]) for _ in range(400)]
+    for number, left in enumerate(sizes):
+        lines[2 * number].update(traced=size, **({"anew": True} if number == 0 else {}))
+        size += left
+        lines[2 * number + 1].update(traced=size)
+    task = by_name(tmp_path, lines)["a.leaks"]
+    assert task.verdict == "keeps"
+    assert task.kept is not None
+    assert task.kept.median == pytest.approx(sum(sizes) / 400, rel=0.2)
 
 
 def test_tracing_that_began_anew_compares_nothing_across(tmp_path: Path) -> None:

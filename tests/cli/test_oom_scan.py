@@ -315,3 +315,28 @@ def _failing_at(last: int) -> Callable[[object], None]:
         assert 1 / next(calls)
 
     return fail
+
+
+@pytest.mark.parametrize("pure", ["0", "1"])
+@pytest.mark.parametrize("hole", [4, 70_000, 3 << 20])
+def test_a_hole_of_nuls_is_passed_over(run: Run, tmp_path: Path, hole: int, pure: str) -> None:
+    """A log that was emptied while its program wrote on begins with NULs; its lines are read, with their numbers."""
+    log = tmp_path / "kern.log"
+    log.write_bytes(bytes(hole) + b"\n" + bytes(9) + KILL.format(pid=7, comm="celery").encode())
+    result = run(["oom-scan", str(log), "-f", "json"], env={"LEAKHUNT_PURE": pure})
+    (kill,) = json.loads(result.out)["kills"]
+    assert (kill["pid"], kill["when"], kill["evidence"][0]["line"]) == (7, "2026-11-21T03:10:42Z", 2)
+    assert "\0" not in kill["evidence"][0]["text"]
+
+
+@pytest.mark.parametrize("content", [b"", bytes(200_000)])
+def test_a_log_without_anything_in_it_is_no_all_clear(run: Run, tmp_path: Path, content: bytes) -> None:
+    """Where all logs are empty nothing was read, which --fail-on-kill must not take for good news; beside one that is not, it is a note."""
+    (tmp_path / "worker.log").write_bytes(content)
+    result = run(["oom-scan", str(tmp_path), "--fail-on-kill"])
+    assert (result.code, result.out) == (2, "")
+    assert "there is nothing to read" in result.err
+    (tmp_path / "kern.log").write_text("2026-11-21T03:10:42+00:00 node-7 kernel: hello\n", encoding="utf-8")
+    result = run(["oom-scan", str(tmp_path), "--fail-on-kill"])
+    assert result.code == 0
+    assert "No OOM kill in 1 source" in result.out

@@ -234,3 +234,51 @@ def test_the_api_gives_what_the_command_prints(
     monkeypatch.chdir(ROOT)
     listed = [task["name"] for task in document(run, *paths)["tasks"]]
     assert [task.name for task in leakhunt.tasks(paths).tasks] == listed
+
+
+def test_threads_are_said_to_hide_what_tasks_keep(run: Run, tmp_path: Path) -> None:
+    """Where all ran beside others, the first line says that memory cannot be told, and that more executions change nothing."""
+    written(tmp_path / "w.jsonl", [process(shared=True), *executions([("a.b", MIB), ("a.c", 0)] * 50)])
+    text = run(["tasks", str(tmp_path)], env={"COLUMNS": "300"}).out
+    assert text.startswith(
+        "Cannot tell of 100 executions of 2 task types: 1 process ran several tasks at once"
+    )
+    assert "leakhunt hunt names the lines" in text.partition("\n")[0]
+    assert text.count("cannot tell: its processes ran several tasks at once") == 2
+    assert "too few" not in text
+
+
+def test_a_kill_comes_first(run: Run, tmp_path: Path) -> None:
+    """What was killed is the news, before what keeps memory; its id stands on a line of its own."""
+    main = [process(4000, role="main", boot="another"), {"e": "exit", "t": BEGAN + 900, "code": 0}]
+    written(tmp_path / "main.jsonl", main)
+    lines = [
+        process(boot="another"),
+        *executions([("a.b", 8 * KIB)] * 400),
+        start("a.c", "7c02b41c" * 4, BEGAN + 500),
+    ]
+    written(tmp_path / "w.jsonl", lines)
+    text = run(["tasks", str(tmp_path)]).out
+    assert text.startswith("a.c was killed while running; a.b keeps about 8.0 KiB per execution")
+    assert f"  {'7c02b41c' * 4}\n" in text
+    assert "journalctl -k -o json > kernel.json" in " ".join(text.split())
+
+
+def test_one_execution_has_no_median(run: Run, tmp_path: Path) -> None:
+    """A spike that was seen once is said to be one execution's."""
+    written(tmp_path / "w.jsonl", [process(), *executions([("a.b", 0)], peak=100 * MIB)])
+    text = run(["tasks", str(tmp_path)]).out
+    assert "one execution\n" in text
+    assert "95 of 100" not in text
+
+
+def test_many_suspects_are_counted(run: Run, tmp_path: Path) -> None:
+    """Of up to four suspects each is named; of more, how many there are; a row says from whom it is not told apart."""
+    for number, first in ((4, "a.0, a.1, a.2 or a.3 keeps "), (5, "one of 5 task types keeps ")):
+        work = [(f"a.{at}", 4 * KIB if not at else 0) for at in range(number)] * 200
+        written(tmp_path / str(number) / "w.jsonl", [process(), *executions(work)])
+        text = run(["tasks", str(tmp_path / str(number))], env={"COLUMNS": "200"}).out
+        assert text.startswith(first)
+        assert "cannot tell from a.1, a.2, a.3" in text
+        assert text.count("RSS cannot tell apart") == 1
+        assert "too few to tell" not in text

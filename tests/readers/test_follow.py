@@ -69,6 +69,17 @@ def nothing() -> None:
     """Do nothing."""
 
 
+def test_a_hole_of_nuls_is_passed_over(tmp_path: Path) -> None:
+    """A file that was emptied while its program wrote on begins with NULs again: what follows them is told."""
+    path = tmp_path / "kern.log"
+    path.write_bytes(line(1) + line(3))
+
+    def emptied() -> None:
+        path.write_bytes(bytes(30) + line(2))
+
+    assert kills(followed_files([str(path)]), nothing, nothing, emptied)[-1] == (2, "kern.log", 1)
+
+
 def test_a_growing_file_is_followed(tmp_path: Path) -> None:
     """What a file holds is told, and then what is added to it, each line when it is complete."""
     path = tmp_path / "kern.log"

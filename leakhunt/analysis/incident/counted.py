@@ -7,12 +7,13 @@ from datetime import datetime
 
 from leakhunt.model.incident import Counter
 from leakhunt.model.oom import OomKill
+from leakhunt.units import count_of
 
 
 def shortfall(
     counters: Sequence[Counter], kills: Sequence[OomKill], boot_time: datetime | None = None
 ) -> Iterator[str]:
-    """Yield a sentence for each counter that counted more than was found.
+    """Yield a sentence for each counter that counted more than was found; the machine's says it for all its groups.
 
     Args:
         counters: as the kernel gives them: the machine's since boot, a control group's since it was made.
@@ -20,14 +21,14 @@ def shortfall(
         boot_time: when the machine was started, where that is known: older kills do not count.
     """
     kernel = _of_the_kernel(kills, boot_time)
-    for counter in counters:
-        if counter.name != "oom_kill":
-            continue
+    counting = [counter for counter in counters if counter.name == "oom_kill"]
+    whole = [counter for counter in counting if counter.scope == "host"]
+    for counter in whole or counting:
         found, where = _found(counter, kernel)
         if counter.value > found:
             yield (
-                f"the kernel counted {counter.value:,} OOM kills {where}, {found:,} are found here: "
-                "the others' lines are lost, or in a log that was not read"
+                f"the kernel counted {count_of(counter.value, 'OOM kill')} {where}, {found:,} "
+                f"{'is' if found == 1 else 'are'} found here: the others' lines are lost, or in a log that was not read"
             )
 
 

@@ -9,6 +9,8 @@ from dataclasses import replace
 from leakhunt.model.oom import OomKill, SourceSummary
 from leakhunt.units import count_of
 
+SILENT = "covers that time and tells of no kill"
+
 
 def with_silence(kills: Iterable[OomKill], sources: Sequence[SourceSummary]) -> Iterator[OomKill]:
     """Yield kills; a bare SIGKILL at a time that a kernel's log covers without a word is said to be one."""
@@ -24,7 +26,7 @@ def with_silence(kills: Iterable[OomKill], sources: Sequence[SourceSummary]) -> 
             yield kill
             continue
         name = os.path.basename(silent.source)
-        note = f"{name} covers that time and tells of no kill: if it is that machine's, this was no OOM kill"
+        note = f"{name} {SILENT}: if it is that machine's, this was no OOM kill"
         yield replace(kill, notes=(*kill.notes, note))
 
 

@@ -39,15 +39,18 @@ class _Fit(NamedTuple):
     life: Life
 
 
-def join_records(kills: Sequence[OomKill], lives: Sequence[Life]) -> tuple[OomKill, ...]:
+def join_records(
+    kills: Sequence[OomKill], lives: Sequence[Life], boot: str | None = None
+) -> tuple[OomKill, ...]:
     """Add to kills what the flight records of the killed processes tell.
 
     Args:
         kills: after workers' logs were joined.
         lives: of all records.
+        boot: this machine's since it was last started; None where that is not known.
     """
     index = _Index(lives)
-    return tuple(_told(kill, _best(kill, index.of(kill))) for kill in kills) if lives else tuple(kills)
+    return tuple(_told(kill, _best(kill, index.of(kill)), boot) for kill in kills) if lives else tuple(kills)
 
 
 def in_flight(lives: Iterable[Life]) -> Iterator[WorkerDeath]:
@@ -187,7 +190,7 @@ def _same_worker(kill: OomKill, life: Life) -> bool | None:
     return worker.pid == process.key.pid and bool(worker.name and process.name)
 
 
-def _told(kill: OomKill, fits: Sequence[_Fit]) -> OomKill:
+def _told(kill: OomKill, fits: Sequence[_Fit], boot: str | None) -> OomKill:
     """Add what the records tell."""
     if not fits:
         return kill
@@ -218,6 +221,8 @@ def _told(kill: OomKill, fits: Sequence[_Fit]) -> OomKill:
         place=kill.place.filled(_place(life)),
         notes=(*kill.notes, *_history(life, running)),
         evidence=with_more(kill.evidence, tuple(map(_line, running[:3]))),
+        snapshot=life.snapshot if fit.sure else None,
+        here=boot is not None and process.key.boot == boot,
     )
 
 

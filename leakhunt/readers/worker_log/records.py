@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
+from itertools import islice
 
 from leakhunt.errors import LeakhuntError
 from leakhunt.model.evidence import Evidence
@@ -21,6 +22,8 @@ from leakhunt.readers.records import read_records, telling
 KIND = "flight-record"
 _ID = re.compile(rb'"id":"([^"\\]{1,400})"')
 _OUTCOMES = {"SUCCESS": "succeeded", "FAILURE": "failed"}
+_NAME = re.compile(r"(.{1,200}-[0-9]{1,12}-[0-9]{1,20})\.jsonl")  # the pid, and when the process began
+_MOST_SNAPSHOTS = 10_000
 _MOST_SOUGHT = 200
 _SHOWN = 400
 
@@ -58,6 +61,9 @@ def hear_records(inputs: Sequence[Input]) -> Iterator[object]:
     if not inputs:
         return
     records = read_records(inputs)
+    listed: dict[str, tuple[str, ...]] = {}
+    for life in records.lives:
+        life.snapshot = _last_snapshot(life.sources, listed)
     yield from records.lives
     yield from records.skipped
     for file in records.files:
@@ -69,6 +75,32 @@ def hear_records(inputs: Sequence[Input]) -> Iterator[object]:
     lost = {begun.id: begun for begun in latest_first}  # the first of each id
     if lost and len(lost) <= _MOST_SOUGHT:
         yield from _begun_again(inputs, lost)
+
+
+def _last_snapshot(sources: Sequence[str], listed: dict[str, tuple[str, ...]]) -> str | None:
+    """Return the last snapshot of the process that a record is of: it is named likewise, in the folder beside.
+
+    Args:
+        sources: the record's files.
+        listed: what the folders of snapshots hold, as far as they were looked at.
+    """
+    for source in sources:
+        name = _NAME.match(os.path.basename(source))
+        if name is None:
+            continue
+        folder = os.path.normpath(os.path.join(os.path.dirname(source), os.pardir, "snapshots"))
+        if folder not in listed:
+            listed[folder] = _listed(folder)
+        own = [one for one in listed[folder] if one.startswith(f"{name[1]}-") and one.endswith(".bin")]
+        if own:
+            return os.path.join(folder, max(own))
+    return None
+
+
+def _listed(folder: str) -> tuple[str, ...]:
+    with suppress(OSError), os.scandir(folder) as entries:
+        return tuple(entry.name for entry in islice(entries, _MOST_SNAPSHOTS))
+    return ()
 
 
 def _begun_again(inputs: Sequence[Input], lost: dict[str, Begun]) -> Iterator[TaskAgain]:
