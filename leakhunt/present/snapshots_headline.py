@@ -64,7 +64,9 @@ def untraced_names(result: DiffResult) -> tuple[str, ...]:
 
 
 def shrank(result: DiffResult) -> bool:
-    """Tell whether so much less is there that what grew beside is nothing to it."""
+    """Tell whether so much less is there that what grew beside is nothing to it: unless it is a suspect."""
+    if any(row.verdict in {SUSPECT, LEAK} for row in result.rows[:1]):
+        return False
     return result.growth * _SMALL < result.hidden.size_diff - result.totals.size_diff
 
 
@@ -75,8 +77,9 @@ def _of_rows(result: DiffResult, places: Places, between: str) -> str:
         return f"Nothing grew {between}."
     verb = "Grew" if size >= 0 else "Shrank"
     amount = blocks(abs(count)) + (" fewer" if count < 0 <= size else " more" if size < 0 < count else "")
-    most = _first(result, places, "all growth")
-    return f"{verb} {format_size(abs(size))} in {amount} {between}{most}."
+    most = _first(result, places, "all growth" if size >= 0 else "that")
+    beside = f"; {format_size(result.growth)} grew beside" if size < 0 and most else ""
+    return f"{verb} {format_size(abs(size))} in {amount} {between}{beside}{most}."
 
 
 def _compared(result: DiffResult, places: Places, names: Sequence[str]) -> str:

@@ -274,6 +274,20 @@ def test_what_only_shrank_has_no_leader(run: Run, tmp_path: Path) -> None:
     assert "Who calls it" not in out
 
 
+def test_a_suspect_is_told_beside_what_shrank(run: Run, tmp_path: Path) -> None:
+    """Where a task ran during the first snapshot and let much go, what grew with the executions is named all the same."""
+    paths = [
+        written(tmp_path / "a.bin", {CACHE: (500, KIB)}, capture(0, 0)),
+        written(tmp_path / "b.bin", {APPENDED: (100, 40)}, capture(1, 100)),
+    ]
+    first, *_, last = printed(run, *paths).splitlines()
+    assert first.startswith(
+        "Shrank 496 KiB in 400 blocks from a.bin to b.bin; 3.9 KiB grew beside: 100 % of that at"
+    )
+    assert "suspect at 40 B per execution" in first
+    assert "Who calls it" in last
+
+
 def test_snapshots_have_short_names(run: Run, tmp_path: Path) -> None:
     """Lines about one snapshot name it as the first sentence does."""
     left = {"left_out": ["garbage: the time was over"]}
