@@ -45,6 +45,8 @@ def agents(celery: str | None, timeout: float) -> None:
     for agent in found:
         with live.Progress(agent.title) as progress:
             one = listed(agent, timeout, progress.waiting)
+        if one is None:
+            continue
         rows.append(_row(one))
         if one.silent:
             live.say(f"warning: {one.silent}")

@@ -170,6 +170,7 @@ def _awaited(
             )
         passed = time.monotonic() - began
         if passed >= timeout:
+            stopped = not writing and system.stopped(line.process)
             raise _silent(agent, timeout, nonce, line.stage(runs=runs, writing=writing, stopped=stopped))
         if passed >= again:
             again *= 2

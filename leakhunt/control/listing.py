@@ -39,8 +39,8 @@ class Listed(NamedTuple):
         return f"{role}, {known.pool}" if known.role == "main" and known.pool else role
 
 
-def listed(agent: Agent, timeout: float, waiting: Waiting | None = None) -> Listed:
-    """Ask a process how it is going.
+def listed(agent: Agent, timeout: float, waiting: Waiting | None = None) -> Listed | None:
+    """Ask a process how it is going; None where it has ended meanwhile.
 
     Args:
         agent: its agent.
@@ -51,6 +51,8 @@ def listed(agent: Agent, timeout: float, waiting: Waiting | None = None) -> List
     try:
         said = status(agent, timeout, waiting)
     except LeakhuntError as error:
+        if not system.alive(agent.process):
+            return None
         silent = error.message
     return Listed(agent, said, _kept(agent), silent)
 
