@@ -136,10 +136,15 @@ def test_threads_do_not_matter(program: Callable[..., dict[str, Any]], filters: 
         for thread in threads: thread.start()
         held.wait()
         outcomes = []
+        def once():
+            outcome = take()
+            if outcome.refused and "stands still" in outcome.refused:  # a busy machine was slow to start the child
+                outcome = take()
+            outcomes.append((outcome.how, told().get("why")))
         for _ in range(2):
-            taker = threading.Thread(target=lambda: outcomes.append((take().how, told().get("why"))))
+            taker = threading.Thread(target=once)
             taker.start(); taker.join()
-        outcomes.append((take().how, told().get("why")))
+        once()
         out["taken"] = outcomes
         leave.set()
         """,
