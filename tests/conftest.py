@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import jsonschema
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -155,6 +157,22 @@ def line(filename: str, lineno: int, size: int, count: int = 1) -> Blocks:
 def subprocess_environment(**more: str) -> dict[str, str]:
     """Return the environment for a real process on the same console, coverage and the like left alone."""
     return {**os.environ, **_CONSOLE, "PYTHONPATH": str(ROOT), **more}
+
+
+def document(run: Run, command: str, *arguments: str) -> dict[str, Any]:
+    """Return what a command says as JSON, once it has passed its schema."""
+    result = run([command, *arguments, "--format", "json"])
+    assert (result.code, result.err) == (0, "")
+    parsed: dict[str, Any] = json.loads(result.out)
+    jsonschema.Draft202012Validator(schema(command)).validate(parsed)
+    return parsed
+
+
+def schema(command: str) -> dict[str, Any]:
+    """Return the schema of a command's JSON, as the package ships it."""
+    path = ROOT / f"leakhunt/schemas/{command.partition('-')[0]}-1.json"
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
 
 
 def squeezed(text: str) -> str:

@@ -2,15 +2,13 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import tracemalloc
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 from captured_tools import BASE, CACHE, HELD, MIB, TASK, WHEN, capture, dump
-from conftest import ROOT, Run, celery, line, snapshot_of, squeezed
+from conftest import Run, celery, document, line, snapshot_of, squeezed
 
 from leakhunt import diff
 from leakhunt.present.snapshots import diff_report
@@ -41,16 +39,6 @@ def leak(tmp_path: Path) -> list[str]:
         dump(tmp_path / "after.bin", 2400, capture(1, 1300, memory=grown(rss=3), retainers=[HELD]), other=30),
         dump(tmp_path / "later.bin", 4800, capture(2, 2500, memory=grown(rss=6), retainers=[HELD]), other=31),
     ]
-
-
-def document(run: Run, *arguments: str) -> dict[str, Any]:
-    """Return what ``leakhunt diff`` says as JSON, once it has passed the schema."""
-    result = run(["diff", *arguments, "--format", "json"])
-    assert (result.code, result.err) == (0, "")
-    parsed: dict[str, Any] = json.loads(result.out)
-    schema = json.loads((ROOT / "leakhunt/schemas/diff-1.json").read_text(encoding="utf-8"))
-    jsonschema.Draft202012Validator(schema).validate(parsed)
-    return parsed
 
 
 def test_the_first_line_names_task_cost_and_holder(run: Run, leak: list[str]) -> None:
@@ -88,7 +76,7 @@ def test_the_process_is_a_fact(run: Run, leak: list[str]) -> None:
 
 def test_json_tells_it_all(run: Run, leak: list[str]) -> None:
     """Verdict, figures for each execution, holder, executions and ledger are data."""
-    found = document(run, *leak)
+    found = document(run, "diff", *leak)
     row = found["rows"][0]
     assert row["verdict"] == "leak"
     assert row["per_execution"] == {
@@ -109,7 +97,7 @@ def test_json_tells_it_all(run: Run, leak: list[str]) -> None:
 @pytest.mark.parametrize("group_by", GROUPINGS)
 def test_every_grouping_divides_and_names_the_holder(run: Run, leak: list[str], group_by: str) -> None:
     """Whatever a row is, it is divided by its task's executions and has the holder of its frames."""
-    row = document(run, *leak, "--group-by", group_by, "--top", "1")["rows"][0]
+    row = document(run, "diff", *leak, "--group-by", group_by, "--top", "1")["rows"][0]
     assert row["verdict"] == "leak"
     assert row["per_execution"]["count"] == 2.0
     assert row["held_by"][0]["name"] == "shop.cache._seen"
@@ -117,7 +105,7 @@ def test_every_grouping_divides_and_names_the_holder(run: Run, leak: list[str], 
 
 def test_blocks_of_no_task_have_a_row_without_figures(run: Run, leak: list[str]) -> None:
     """Grouped by task, what no task allocated stands apart, and nothing is divided."""
-    row = document(run, *leak, "--group-by", "task")["rows"][1]
+    row = document(run, "diff", *leak, "--group-by", "task")["rows"][1]
     assert (row["key"], row["per_execution"], row["task"]) == (None, None, None)
     assert "(no task)" in run(["diff", *leak, "--group-by", "task"]).out
 
@@ -146,14 +134,14 @@ def test_an_annotation_carries_it(run: Run, leak: list[str]) -> None:
 
 def test_plain_dumps_have_none_of_it(run: Run) -> None:
     """Where no snapshot is leakhunt's own, the keys are not there."""
-    found = document(run, *celery("callbacks"))
+    found = document(run, "diff", *celery("callbacks"))
     assert {"ledger", "executions"}.isdisjoint(found)
     assert {"verdict", "per_execution", "held_by"}.isdisjoint(found["rows"][0])
 
 
 def test_a_plain_dump_beside_is_compared(run: Run, leak: list[str]) -> None:
     """One snapshot of leakhunt's and one plain dump are compared without figures for each execution."""
-    found = document(run, *celery("callbacks", "before"), leak[1])
+    found = document(run, "diff", *celery("callbacks", "before"), leak[1])
     assert found["executions"] == {}
     assert found["ledger"] is None
     assert all(row["per_execution"] is None for row in found["rows"])
@@ -220,7 +208,7 @@ def test_the_kind_of_growth_is_told(run: Run, tmp_path: Path, kind: str) -> None
     after, more, words = KINDS[kind]
     before = dump(tmp_path / "a.bin", 0, capture(0, 0, memory=LEDGER))
     last = dump(tmp_path / "b.bin", 10, capture(1, 5, memory=grown(**after), **more))
-    assert document(run, before, last)["ledger"]["kind"] == kind
+    assert document(run, "diff", before, last)["ledger"]["kind"] == kind
     for output_format in ("table", "markdown"):
         out = run(["diff", before, last, "-f", output_format], env={"COLUMNS": "400"}).out
         assert words in out
@@ -293,7 +281,7 @@ def test_snapshots_of_two_processes_are_not_divided(run: Run, tmp_path: Path) ->
     before = dump(tmp_path / "a.bin", 0, capture(0, 100, memory=LEDGER))
     other = {**capture(1, 1300, memory=grown(rss=300)), "pid": 4243, "name": "ForkPoolWorker-2"}
     last = dump(tmp_path / "b.bin", 2400, other)
-    found = document(run, before, last)
+    found = document(run, "diff", before, last)
     (warning,) = found["warnings"]
     assert warning.startswith("snapshots are of different processes: ")
     assert found["ledger"] is None
@@ -323,7 +311,7 @@ def test_what_makes_growth_doubtful_is_a_warning(
     """Tracing that began between, another order, another start and inherited blocks are told."""
     before = dump(tmp_path / "a.bin", 0, {**capture(0, 100), **first})
     after = dump(tmp_path / "b.bin", 2400, {**capture(1, 1300), **last})
-    (warning,) = document(run, before, after)["warnings"]
+    (warning,) = document(run, "diff", before, after)["warnings"]
     assert words in warning
 
 
@@ -352,10 +340,10 @@ def test_path_maps_reach_what_is_told(run: Run, tmp_path: Path) -> None:
         "--map",
         "/old/tasks.py=/srv/app/shop/tasks/pricing.py",
     ]
-    row = document(run, *paths, *maps)["rows"][0]
+    row = document(run, "diff", *paths, *maps)["rows"][0]
     assert row["task"]["how"] == "registry"
     assert row["held_by"][0]["name"] == "shop.cache._seen"
-    assert document(run, *paths)["rows"][0]["held_by"] is None
+    assert document(run, "diff", *paths)["rows"][0]["held_by"] is None
 
 
 def test_a_line_that_two_tasks_share_is_not_divided(run: Run, tmp_path: Path) -> None:
@@ -368,7 +356,7 @@ def test_a_line_that_two_tasks_share_is_not_divided(run: Run, tmp_path: Path) ->
         {**capture(n, 100 * n), "tasks": tasks, "executions": {TASK: 100 * n, "b": 100 * n}} for n in range(2)
     ]
     paths = [write_two(tmp_path / f"{n}.bin", 100 * n, one) for n, one in enumerate(told)]
-    row = document(run, *paths)["rows"][0]
+    row = document(run, "diff", *paths)["rows"][0]
     assert row["task"] is not None
     assert row["per_execution"] is None
 

@@ -1,15 +1,13 @@
 from __future__ import annotations
 
-import json
 import shlex
 import tracemalloc
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 from captured_tools import APP, CACHE, WHEN, capture, dump
-from conftest import ROOT, Run
+from conftest import Run, document
 
 TASK_LINE = (f"{APP}/tasks/pricing.py", 14)
 APPENDED, EXCEPTION = (f"{APP}/cache.py", 15), (f"{APP}/errors.py", 28)
@@ -47,16 +45,6 @@ def garbage(size: int, *lines: tuple[str, int]) -> dict[str, Any]:
     return {"garbage": {"objects": 9, "bytes": size, "types": [["tuple", 9, size]], "sites": sites}}
 
 
-def document(run: Run, *arguments: str) -> dict[str, Any]:
-    """Return what ``leakhunt diff`` says as JSON, once it has passed the schema."""
-    result = run(["diff", *arguments, "--format", "json"])
-    assert (result.code, result.err) == (0, "")
-    parsed: dict[str, Any] = json.loads(result.out)
-    schema = json.loads((ROOT / "leakhunt/schemas/diff-1.json").read_text(encoding="utf-8"))
-    jsonschema.Draft202012Validator(schema).validate(parsed)
-    return parsed
-
-
 def printed(run: Run, *arguments: str) -> str:
     """Return what ``leakhunt diff`` prints on a wide console."""
     return run(["diff", *arguments], env={"COLUMNS": "600"}).out
@@ -79,7 +67,7 @@ def test_what_a_collection_would_free_does_not_lead(run: Run, two: list[str]) ->
     assert "shop.Context._live" in out.splitlines()[0]
     assert "errors.py" not in out.splitlines()[0]
     assert f"--include {CACHE[0]}:{CACHE[1]}" in out
-    rows = document(run, *two)["rows"]
+    rows = document(run, "diff", *two)["rows"]
     by_line = {row["traceback"][0]["lineno"]: row for row in rows}
     assert max(rows, key=lambda row: int(row["size_diff"]))["traceback"][0]["lineno"] == EXCEPTION[1]
     assert [row["traceback"][0]["lineno"] for row in rows][:3] == [CACHE[1], APPENDED[1], EXCEPTION[1]]
@@ -91,7 +79,7 @@ def test_what_a_collection_would_free_does_not_lead(run: Run, two: list[str]) ->
 @pytest.mark.parametrize("group_by", ["filename", "module", "package", "task", "traceback"])
 def test_every_grouping_knows_what_is_garbage(run: Run, two: list[str], group_by: str) -> None:
     """The bytes that a collection would free are those of the row that has the line, whatever a row is."""
-    rows = document(run, *two, "--group-by", group_by)["rows"]
+    rows = document(run, "diff", *two, "--group-by", group_by)["rows"]
     assert sum(row["freeable"] for row in rows) == 1900 * KIB
     assert all(0 <= row["freeable"] <= max(row["size_diff"], 0) for row in rows)
 
@@ -105,7 +93,7 @@ def test_garbage_that_was_there_before_is_not_growth(run: Run, tmp_path: Path) -
         written(tmp_path / "a.bin", lines, capture(0, 0, gc=waits)),
         written(tmp_path / "b.bin", grown, capture(1, 50, gc=waits)),
     ]
-    first = document(run, *paths)["rows"][0]
+    first = document(run, "diff", *paths)["rows"][0]
     assert (first["traceback"][0]["lineno"], first["freeable"]) == (EXCEPTION[1], 0)
 
 
@@ -120,7 +108,7 @@ def test_where_all_is_garbage_the_headline_says_so(run: Run, tmp_path: Path) -> 
     assert out.splitlines()[0].endswith(", garbage that a gc.collect() would free.")
     assert "suspect" not in out
     assert "Garbage is no leak" in out
-    assert document(run, *paths)["rows"][0]["verdict"] == "growth"
+    assert document(run, "diff", *paths)["rows"][0]["verdict"] == "growth"
 
 
 def test_lines_of_one_task_and_holder_are_one_finding(run: Run, two: list[str]) -> None:
@@ -145,11 +133,11 @@ def test_one_line_with_all_but_all_of_it_stands_for_itself(run: Run, tmp_path: P
 
 def test_rows_of_one_finding_have_one_word(run: Run, two: list[str]) -> None:
     """A line whose blocks are no whole number is a suspect where another line of its task and holder is one."""
-    rows = {row["traceback"][0]["lineno"]: row for row in document(run, *two)["rows"]}
+    rows = {row["traceback"][0]["lineno"]: row for row in document(run, "diff", *two)["rows"]}
     assert rows[APPENDED[1]]["per_execution"]["count"] == 40.5
     assert [rows[line[1]]["verdict"] for line in (CACHE, APPENDED)] == ["suspect", "suspect"]
     assert "make a suspect" in printed(run, *two)
-    assert document(run, *two, "--top", "1")["rows"][0]["verdict"] == "suspect"
+    assert document(run, "diff", *two, "--top", "1")["rows"][0]["verdict"] == "suspect"
 
 
 def test_other_holders_are_other_findings(run: Run, tmp_path: Path) -> None:
@@ -174,7 +162,7 @@ def test_one_holder_is_named_once(run: Run, tmp_path: Path) -> None:
     out = printed(run, *paths)
     assert f"75 % held by {LOCAL}\n" in out
     assert "_co_positions" not in out
-    assert len(document(run, *paths)["rows"][0]["held_by"]) == 3
+    assert len(document(run, "diff", *paths)["rows"][0]["held_by"]) == 3
 
 
 def test_small_rows_have_no_holder(run: Run, tmp_path: Path) -> None:
@@ -213,7 +201,7 @@ def test_several_processes_are_told_first(run: Run, tmp_path: Path) -> None:
     assert [shlex.split(command)[2:] for command in commands] == [list(map(str, pair)) for pair in pairs[:3]]
     assert "Each process by itself:\n" in out
     assert "1 more process likewise.\n" in out
-    found = document(run, *mixed)
+    found = document(run, "diff", *mixed)
     assert {row["trend"] for row in found["rows"]} == {None}
     assert {row["verdict"] for row in found["rows"]} <= {"growth", None}
 

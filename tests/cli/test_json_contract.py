@@ -2,11 +2,10 @@ from __future__ import annotations
 
 import itertools
 import json
-from typing import Any
 
 import jsonschema
 import pytest
-from conftest import APP, ROOT, Run, celery
+from conftest import APP, ROOT, Run, celery, document, schema
 
 GROUPINGS = ("lineno", "filename", "traceback", "module", "package", "task")
 PYTHONS = "fixtures/snapshots/pythons"
@@ -25,23 +24,6 @@ CHOICES: tuple[tuple[str, ...], ...] = (
     ("--domain", "7", "--include", "nothing.at.all"),
     ("--map", "/srv/app=/srv/releases/42", "--sort", "count"),
 )
-
-
-def schema(command: str) -> dict[str, Any]:
-    """Return the schema of a command's JSON, as the package ships it."""
-    parsed: dict[str, Any] = json.loads(
-        (ROOT / f"leakhunt/schemas/{command}-1.json").read_text(encoding="utf-8")
-    )
-    return parsed
-
-
-def valid(run: Run, command: str, *arguments: str) -> dict[str, Any]:
-    """Return a command's JSON once it has passed the schema."""
-    result = run([command, *arguments, "--format", "json"])
-    assert (result.code, result.err) == (0, "")
-    parsed: dict[str, Any] = json.loads(result.out)
-    jsonschema.Draft202012Validator(schema(command)).validate(parsed)
-    return parsed
 
 
 @pytest.mark.parametrize("command", ["diff", "top"])
@@ -69,12 +51,12 @@ def test_a_schema_describes_every_key(command: str) -> None:
 def test_every_output_keeps_the_contract(run: Run, command: str, group_by: str) -> None:
     """The JSON of every grouping, under many options, is what the schema says."""
     for paths, chosen in itertools.product(INPUTS[command], CHOICES):
-        document = valid(run, command, *paths, "--group-by", group_by, *chosen)
-        assert document["group_by"] == group_by
-        assert document["listed"] == len(document["rows"])
+        parsed = document(run, command, *paths, "--group-by", group_by, *chosen)
+        assert parsed["group_by"] == group_by
+        assert parsed["listed"] == len(parsed["rows"])
         named = group_by in ("module", "package", "task")
-        assert all(("key" in row) is named for row in document["rows"])
-        assert [row["rank"] for row in document["rows"]] == list(range(1, document["listed"] + 1))
+        assert all(("key" in row) is named for row in parsed["rows"])
+        assert [row["rank"] for row in parsed["rows"]] == list(range(1, parsed["listed"] + 1))
 
 
 @pytest.mark.parametrize("group_by", ["lineno", "filename", "module", "package"])
@@ -82,9 +64,9 @@ def test_every_output_keeps_the_contract(run: Run, command: str, group_by: str) 
 def test_cumulative_output_keeps_the_contract(run: Run, command: str, group_by: str) -> None:
     """Cumulative results keep the schema, and no share passes 1."""
     for paths in INPUTS[command]:
-        document = valid(run, command, *paths, "--group-by", group_by, "--cumulative", "-n", "0")
-        assert document["cumulative"]
-        assert all(row["share"] is None or row["share"] <= 1 for row in document["rows"])
+        parsed = document(run, command, *paths, "--group-by", group_by, "--cumulative", "-n", "0")
+        assert parsed["cumulative"]
+        assert all(row["share"] is None or row["share"] <= 1 for row in parsed["rows"])
 
 
 @pytest.mark.parametrize(
@@ -92,15 +74,15 @@ def test_cumulative_output_keeps_the_contract(run: Run, command: str, group_by: 
 )
 def test_top_has_no_differences(run: Run, command: str, absent: set[str]) -> None:
     """Keys of differences are those of a diff alone."""
-    document = valid(run, command, *INPUTS[command][0])
-    keys = {*document["rows"][0], *document["totals"], *document["hidden"]}
+    parsed = document(run, command, *INPUTS[command][0])
+    keys = {*parsed["rows"][0], *parsed["totals"], *parsed["hidden"]}
     assert {"size_diff", "count_diff", "trend"} - keys == absent
 
 
 def test_series_have_one_entry_for_each_snapshot(run: Run) -> None:
     """A row's series is as long as the list of snapshots, and its ends make the difference."""
     for paths in INPUTS["diff"]:
-        for row in valid(run, "diff", *paths, "-n", "0")["rows"]:
+        for row in document(run, "diff", *paths, "-n", "0")["rows"]:
             assert len(row["series"]) == len(paths)
             assert row["series"][-1]["size"] - row["series"][0]["size"] == row["size_diff"]
             assert row["series"][-1]["count"] - row["series"][0]["count"] == row["count_diff"]
@@ -114,13 +96,13 @@ def test_every_python_keeps_the_contract(run: Run, version: str) -> None:
     """A diff of two dumps of each CPython is valid, and counts what that Python counted."""
     known = json.loads((ROOT / PYTHONS / "expected.json").read_text(encoding="utf-8"))
     names = [f"{version}.bin", f"{version}-after.bin"]
-    document = valid(run, "diff", *(f"{PYTHONS}/{name}" for name in names))
-    told = [(info["blocks"], info["size"]) for info in document["snapshots"]]
+    parsed = document(run, "diff", *(f"{PYTHONS}/{name}" for name in names))
+    told = [(info["blocks"], info["size"]) for info in parsed["snapshots"]]
     assert told == [(known[name]["count"], known[name]["size"]) for name in names]
 
 
 def test_another_schema_is_refused(run: Run) -> None:
     """The schema of a diff refuses the JSON of a top, so the schemas do hold something."""
-    document = valid(run, "top", *INPUTS["top"][0])
+    parsed = document(run, "top", *INPUTS["top"][0])
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.Draft202012Validator(schema("diff")).validate(document)
+        jsonschema.Draft202012Validator(schema("diff")).validate(parsed)

@@ -13,9 +13,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
-from conftest import ROOT, Run, squeezed, subprocess_environment
+from conftest import ROOT, Run, document, squeezed, subprocess_environment
 
 OOM = "fixtures/oom"
 CASES = tuple(
@@ -36,20 +35,10 @@ def expected(case: str) -> dict[str, Any]:
     return found
 
 
-def scanned(run: Run, *arguments: str) -> dict[str, Any]:
-    """Return the JSON of a scan once it has passed the schema."""
-    result = run(["oom-scan", *arguments, "--format", "json"])
-    assert (result.code, result.err) == (0, "")
-    parsed: dict[str, Any] = json.loads(result.out)
-    schema = json.loads((ROOT / "leakhunt/schemas/oom-1.json").read_text(encoding="utf-8"))
-    jsonschema.Draft202012Validator(schema).validate(parsed)
-    return parsed
-
-
 @pytest.mark.parametrize("case", CASES)
 def test_each_kill_is_told_once_and_whose_it_was(run: Run, case: str) -> None:
     """A folder of several sources gives the kills that happened, each once, by the right killer in the right place."""
-    found = {kill["pid"]: kill for kill in scanned(run, f"{OOM}/{case}")["kills"]}
+    found = {kill["pid"]: kill for kill in document(run, "oom-scan", f"{OOM}/{case}")["kills"]}
     wanted = {kill["pid"]: kill for kill in expected(case)["kills"]}
     assert set(found) == set(wanted)
     for pid, kill in wanted.items():
@@ -68,7 +57,7 @@ def test_each_kill_is_told_once_and_whose_it_was(run: Run, case: str) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_the_worker_and_its_task_are_named(run: Run, case: str) -> None:
     """Each kill that a worker's log tells of has its child, its task, how that is known and how sure it is."""
-    found = {kill["pid"]: kill for kill in scanned(run, f"{OOM}/{case}")["kills"]}
+    found = {kill["pid"]: kill for kill in document(run, "oom-scan", f"{OOM}/{case}")["kills"]}
     for kill in expected(case)["kills"]:
         worker, task = found[kill["pid"]]["worker"], found[kill["pid"]]["task"]
         assert bool(worker) == bool(kill["worker"])
@@ -86,7 +75,7 @@ def test_the_worker_and_its_task_are_named(run: Run, case: str) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_loops_repeats_and_decoys_are_told_apart(run: Run, case: str) -> None:
     """Poison pills, tasks that ran twice, and what is no OOM kill are those that happened."""
-    found, wanted = scanned(run, f"{OOM}/{case}"), expected(case)
+    found, wanted = document(run, "oom-scan", f"{OOM}/{case}"), expected(case)
     assert [(loop["id"], loop["kills"]) for loop in found["loops"]] == [
         (loop["id"], loop["kills"]) for loop in wanted["loops"]
     ]
@@ -132,11 +121,11 @@ def test_ci_can_fail_on_a_kill(run: Run) -> None:
 
 def test_choices_leave_out_and_say_so(run: Run) -> None:
     """What the options leave out is counted."""
-    kept = scanned(run, f"{OOM}/docker", "--since", "2026-11-21 06:30")
+    kept = document(run, "oom-scan", f"{OOM}/docker", "--since", "2026-11-21 06:30")
     assert (len(kept["kills"]), kept["hidden"], kept["filters"]) == (1, 1, ["since 2026-11-21 06:30:00"])
-    assert scanned(run, f"{OOM}/docker", "--comm", "java")["kills"] == []
-    assert len(scanned(run, f"{OOM}/docker", "--container", "shop-worker-*")["kills"]) == 2
-    assert len(scanned(run, f"{OOM}/docker", "--min-confidence", "confirmed")["kills"]) == 2
+    assert document(run, "oom-scan", f"{OOM}/docker", "--comm", "java")["kills"] == []
+    assert len(document(run, "oom-scan", f"{OOM}/docker", "--container", "shop-worker-*")["kills"]) == 2
+    assert len(document(run, "oom-scan", f"{OOM}/docker", "--min-confidence", "confirmed")["kills"]) == 2
 
 
 def test_the_same_story_comes_from_standard_input(run: Run) -> None:
@@ -258,7 +247,7 @@ def test_the_machine_s_own_logs_are_read_without_arguments(run: Run) -> None:
     """Without a name it reads this machine, says what with, and never fails for want of a right."""
     if not sys.platform.startswith("linux"):
         pytest.skip("kernel logs of kills are Linux's")
-    found = scanned(run)
+    found = document(run, "oom-scan")
     assert found["live"]
     assert all(source["why"] for source in found["live"])
 
@@ -286,7 +275,7 @@ def test_a_kernel_whose_unit_is_wrong_is_told_of(run: Run, tmp_path: Path) -> No
     log.write_text(f"{stamp}{asked}{stamp}{task}{KILL.format(pid=7, comm='celery')}", encoding="ascii")
     told = " ".join(run(["oom-scan", str(log), "--details"]).out.split())
     assert "this kernel prints the bytes of page tables and calls them kB" in told
-    assert scanned(run, str(log))["kills"][0]["pgtables"] == 500 << 10
+    assert document(run, "oom-scan", str(log))["kills"][0]["pgtables"] == 500 << 10
 
 
 @pytest.mark.parametrize("output_format", ["json", "ndjson"])

@@ -8,7 +8,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from conftest import ROOT, Run
+from conftest import ROOT, Run, document, schema
 from record_tools import BEGAN, end, executions, process, start, written
 
 import leakhunt
@@ -18,24 +18,9 @@ PROOF: dict[str, Any] = json.loads((ROOT / "fixtures/records/proof.json").read_t
 KIB, MIB = 1 << 10, 1 << 20
 
 
-def schema() -> dict[str, Any]:
-    """Return the contract."""
-    found: dict[str, Any] = json.loads((ROOT / "leakhunt/schemas/tasks-1.json").read_text(encoding="utf-8"))
-    return found
-
-
-def document(run: Run, *arguments: str) -> dict[str, Any]:
-    """Return the JSON of a run once it has passed the schema."""
-    result = run(["tasks", *arguments, "--format", "json"])
-    assert (result.code, result.err) == (0, "")
-    parsed: dict[str, Any] = json.loads(result.out)
-    jsonschema.Draft202012Validator(schema()).validate(parsed)
-    return parsed
-
-
 def test_real_processes_are_judged_right(run: Run) -> None:
     """Of real tasks, the one that keeps memory keeps, by about what it keeps; the spiking one spikes; the others are clean."""
-    found = {task["name"]: task for task in document(run, MIXED)["tasks"]}
+    found = {task["name"]: task for task in document(run, "tasks", MIXED)["tasks"]}
     assert sorted(found) == PROOF["mixed"]["tasks"]
     (leaking,) = PROOF["mixed"]["kept_each"]
     (spiking,) = PROOF["mixed"]["spike"]
@@ -60,7 +45,7 @@ def test_the_first_line_answers(run: Run) -> None:
 
 def test_a_kill_is_told(run: Run) -> None:
     """A task whose process the kernel killed is named with its id, and what proves it."""
-    found = document(run, f"{KILLED}/records")
+    found = document(run, "tasks", f"{KILLED}/records")
     (task,) = found["running"]
     assert (task["task"], task["id"]) == (PROOF["killed"]["task"], PROOF["killed"]["id"])
     assert (task["ended"], task["proof"]) == ("killed", "its worker's main process left")
@@ -84,7 +69,7 @@ def test_none_of_several_is_blamed(run: Run, tmp_path: Path) -> None:
     assert "own queue" not in text
     assert "a queue and workers" not in text
     assert "worker_max_tasks_per_child" not in text
-    found = document(run, str(tmp_path))["tasks"]
+    found = document(run, "tasks", str(tmp_path))["tasks"]
     assert (
         f" over {found[0]['suspected']['executions']} of {sum(task['executions'] for task in found)} executions)"
         in text
@@ -158,7 +143,7 @@ def test_a_time_counts_what_ended_in_it(run: Run, tmp_path: Path, options: list[
     """With --since and --until the executions count that ended then, borders included, whenever they began."""
     left = {"e": "exit", "t": BEGAN + 20, "code": 0}
     written(tmp_path / "w.jsonl", [process(), *executions([("a.b", 4 * KIB)] * 5), left])
-    found = document(run, str(tmp_path), *options)
+    found = document(run, "tasks", str(tmp_path), *options)
     assert sum(task["executions"] for task in found["tasks"]) == ended
     assert [one["executions"] for one in found["processes"]] == [ended]
     assert found["running"] == found["warnings"] == []
@@ -179,14 +164,16 @@ def test_what_was_running_at_the_borders(run: Run, tmp_path: Path) -> None:
     written(tmp_path / "m.jsonl", [main, {"e": "exit", "t": BEGAN + 30, "code": 0}])
 
     def running(*options: str) -> list[tuple[str, str]]:
-        return [(one["id"], one["ended"]) for one in document(run, str(tmp_path), *options)["running"]]
+        return [
+            (one["id"], one["ended"]) for one in document(run, "tasks", str(tmp_path), *options)["running"]
+        ]
 
     assert running() == running("--since", at(8.5)) == running("--since", at(9)) == [("killed", "killed")]
     assert running("--until", at(5)) == running("--until", at(8.5)) == []
     assert running("--since", at(10)) == []
-    pids = [one["pid"] for one in document(run, str(tmp_path), "--since", at(10))["processes"]]
+    pids = [one["pid"] for one in document(run, "tasks", str(tmp_path), "--since", at(10))["processes"]]
     assert pids == [4000]
-    assert document(run, str(tmp_path), "--until", f"@{BEGAN - 60}")["processes"] == []
+    assert document(run, "tasks", str(tmp_path), "--until", f"@{BEGAN - 60}")["processes"] == []
     assert run(["tasks", str(tmp_path), "--since", "whenever"]).code == 2
 
 
@@ -221,7 +208,7 @@ def test_without_names_the_user_s_own_records_are_read(run: Run, tmp_path: Path)
 
 def test_the_schema_is_one_itself() -> None:
     """The contract is a valid JSON Schema that forbids keys it does not describe."""
-    contract = schema()
+    contract = schema("tasks")
     jsonschema.Draft202012Validator.check_schema(contract)
     assert all(part["additionalProperties"] is False for part in (contract, *contract["$defs"].values()))
 
@@ -232,7 +219,7 @@ def test_the_api_gives_what_the_command_prints(
 ) -> None:
     """``leakhunt.tasks`` returns the tasks that the command lists."""
     monkeypatch.chdir(ROOT)
-    listed = [task["name"] for task in document(run, *paths)["tasks"]]
+    listed = [task["name"] for task in document(run, "tasks", *paths)["tasks"]]
     assert [task.name for task in leakhunt.tasks(paths).tasks] == listed
 
 

@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 from captured_tools import CACHE, HELD, MIB, TASK, capture, dump
-from conftest import ROOT, Run
+from conftest import Run, document
 
 MEMORY = {
     "rss": 66 * MIB, "uss": 46 * MIB, "file": 15 * MIB, "shmem": 0, "swap": MIB, "traced": 7 * MIB, "tracer": MIB,
@@ -33,16 +31,6 @@ TOLD = capture(
 def now(tmp_path: Path) -> str:
     """Return a snapshot of a worker that leakhunt took."""
     return dump(tmp_path / "now.bin", 4800, TOLD)
-
-
-def document(run: Run, *arguments: str) -> dict[str, Any]:
-    """Return what ``leakhunt top`` says as JSON, once it has passed the schema."""
-    result = run(["top", *arguments, "--format", "json"])
-    assert (result.code, result.err) == (0, "")
-    parsed: dict[str, Any] = json.loads(result.out)
-    schema = json.loads((ROOT / "leakhunt/schemas/top-1.json").read_text(encoding="utf-8"))
-    jsonschema.Draft202012Validator(schema).validate(parsed)
-    return parsed
 
 
 def test_a_snapshot_of_leakhunt_s_tells_its_process(run: Run, now: str) -> None:
@@ -86,7 +74,7 @@ def test_details_tell_the_rest(run: Run, now: str) -> None:
 
 def test_json_tells_it_all(run: Run, now: str) -> None:
     """Holder, parts of memory, trim, garbage and control group are data; the rest is what was stored."""
-    found = document(run, now)
+    found = document(run, "top", now)
     assert found["rows"][0]["held_by"][0]["chain"] == ["list (3812 items)", "module global shop.cache._seen"]
     parts = found["ledger"]["parts"]
     assert sum(size for size in parts.values() if size is not None) == found["ledger"]["rss"] == 66 * MIB
@@ -101,7 +89,7 @@ def test_json_tells_it_all(run: Run, now: str) -> None:
 def test_a_plain_dump_has_none_of_it(run: Run) -> None:
     """Where the snapshot is not leakhunt's own, the keys are not there, and --details adds nothing."""
     path = "fixtures/snapshots/pythons/cp314.bin"
-    found = document(run, path)
+    found = document(run, "top", path)
     assert "ledger" not in found
     assert "held_by" not in found["rows"][0]
     assert run(["top", path, "--details"]).out == run(["top", path]).out
@@ -119,6 +107,6 @@ def test_csv_has_a_column_for_the_holder(run: Run, now: str) -> None:
 def test_whatever_is_missing_is_not_told(run: Run, tmp_path: Path, told: dict[str, Any]) -> None:
     """A snapshot that tells little or nonsense is ranked all the same."""
     path = dump(tmp_path / "odd.bin", 5, told)
-    assert document(run, path, "--group-by", "task")["ledger"] is None
+    assert document(run, "top", path, "--group-by", "task")["ledger"] is None
     result = run(["top", path, "--details"])
     assert (result.code, result.err) == (0, "")
