@@ -72,7 +72,8 @@ def tests(session: nox.Session) -> None:
     workers = str(min(4, (os.cpu_count() or 1) + 1))  # one more than cores: many tests wait for a process
     between = () if session.python in {*PYTHONS[:1], *PYTHONS[-1:]} or session.posargs else SAME_EVERYWHERE
     left_out = [f"--ignore={path}" for path in between]
-    session.run("pytest", "-n", workers, "--dist", "worksteal", *left_out, *session.posargs)
+    options = ["-n", workers, "--dist", "worksteal", *left_out, *session.posargs]
+    session.run("python", "tests/patience.py", "pytest", *options)
 
 
 @nox.session
