@@ -138,8 +138,9 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """Throw damaged snapshots and logs at the readers for a minute; ``-- SECONDS`` for longer."""
-    session.install(".")
+    """Draw new examples for what the tests state of any input, then damage snapshots and logs for ``-- SECONDS``."""
+    session.install(".", *group("test"))
+    session.run("pytest", "-n", "auto", "-m", "hypothesis", "--hypothesis-profile=search")
     session.run("python", "tests/benchmarks/fuzz.py", *session.posargs)
 
 

@@ -19,10 +19,11 @@ from leakhunt.cli import run as run_leakhunt
 from leakhunt.model.snapshot import Columns, Frame, Snapshot
 
 # A busy machine is slow at drawing examples, too; that says nothing of what is tested.
-settings.register_profile(
-    "leakhunt", deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow]
-)
-settings.load_profile("leakhunt")
+_SLOW = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# The same examples each time, so that who runs the tests learns of his own change; 'nox -s fuzz' draws new ones.
+settings.register_profile("steady", _SLOW, max_examples=40, derandomize=True)
+settings.register_profile("search", _SLOW, max_examples=400)
+settings.load_profile("steady")
 
 ROOT = Path(__file__).resolve().parent.parent
 CELERY = "fixtures/snapshots/celery"

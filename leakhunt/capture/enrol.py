@@ -12,7 +12,6 @@ from leakhunt.capture.letters import Registration
 from leakhunt.capture.mailbox import AGENTS, Box, boxes
 from leakhunt.capture.procfs import start_ticks
 from leakhunt.errors import LeakhuntError
-from leakhunt.version import __version__
 
 _MANY = 64  # boxes from which on it is worth looking for dead ones
 _ABANDONED = 30 * 86_400.0  # seconds after which a box of another machine is taken for dead
@@ -33,15 +32,12 @@ def register(folder: Folder, who: Identity, **more: object) -> Box:
     told = Registration(
         pid=who.pid,
         start=start_ticks(who.pid),
-        pids=who.pids,
         namespace=namespace(),
         role=who.role,
         pool=who.pool,
         node=who.node,
         name=who.name,
         host=who.host,
-        version=__version__,
-        python=who.python,
         **more,  # type: ignore[arg-type]
     )
     folder.sub(AGENTS, told.folder)

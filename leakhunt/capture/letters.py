@@ -17,7 +17,6 @@ class Registration(NamedTuple):
     Attributes:
         pid: the process, as it sees itself.
         start: when it was started, in ticks since the boot; 0 where unknown.
-        pids: its number in every pid namespace from the outermost that it knows of; empty where unknown.
         namespace: the inode of its pid namespace; 0 where unknown.
         role: ``main`` or ``child`` of a Celery worker, else ``process``.
         pool: Celery's pool, such as ``prefork``.
@@ -27,15 +26,10 @@ class Registration(NamedTuple):
         signal: the number of the signal that makes it look for requests.
         tracing: whether allocations are traced.
         frames: how many frames of each; 0 while not traced.
-        recording: whether the flight recorder runs.
-        since: when the agent started, seconds since the epoch.
-        version: of leakhunt.
-        python: its version.
     """
 
     pid: int
     start: int
-    pids: tuple[int, ...] = ()
     namespace: int = 0
     role: str = "process"
     pool: str | None = None
@@ -45,10 +39,6 @@ class Registration(NamedTuple):
     signal: int = 0
     tracing: bool = False
     frames: int = 0
-    recording: bool = False
-    since: float = 0.0
-    version: str = ""
-    python: str = ""
 
     @property
     def folder(self) -> str:
@@ -152,14 +142,9 @@ def parse_registration(data: bytes) -> Registration | None:
         return None
     values: dict[str, object] = {}
     for name, value in found.items():
-        if name == "pids":
-            if not isinstance(value, list) or not all(type(item) is int for item in value):
-                return None
-            values[name] = tuple(value)
-        elif name in Registration._fields:
+        if name in Registration._fields:
             default = Registration._field_defaults.get(name, 0)
-            kinds = {str, type(None)} if default is None else {type(default)}
-            if type(value) not in (kinds | {int} if float in kinds else kinds):
+            if type(value) not in ({str, type(None)} if default is None else {type(default)}):
                 return None
             values[name] = value
     return Registration(**values) if {"pid", "start"} <= set(values) else None  # type: ignore[arg-type]

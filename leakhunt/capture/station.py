@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
@@ -81,7 +80,6 @@ class Station:
         """
         moved, self._euid = self.is_anothers, os.geteuid()
         quiet, self.quiet = self.quiet, self.quiet and not moved  # somebody has to hear that all is lost
-        self._since = time.time()
         self._identity = Identity.here(*who)
         self._settings, self._tracing = settings, tracing
         self._folder = self.taker = None
@@ -135,9 +133,7 @@ class Station:
             self.box = register(
                 self._folder,
                 self._identity,
-                since=self._since,
                 signal=self._settings.signal,
-                recording=self._settings.record,
                 tracing=self._tracing.on,
                 frames=self._tracing.frames,
             )

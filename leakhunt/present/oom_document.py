@@ -9,9 +9,9 @@ from typing import Any
 from leakhunt.analysis.incident.places import place_of
 from leakhunt.model.evidence import Evidence
 from leakhunt.model.oom import IncompleteReport, Loss, LostTask, NotAKill, OomKill, Owner, Process, WorkerRef
-from leakhunt.model.record import RunningTask
 from leakhunt.model.verdict import KillGroup, OomResult
 from leakhunt.moments import iso
+from leakhunt.present.tasks_document import unended
 from leakhunt.version import __version__
 
 SCHEMA = "leakhunt.oom/1"
@@ -48,7 +48,7 @@ def document(result: OomResult) -> dict[str, Any]:
         "ran_twice": [
             {**asdict(task), "first": iso(task.first), "again": iso(task.again)} for task in result.twice
         ],
-        "unended": [_unended(task) for task in result.unended],
+        "unended": [unended(task) for task in result.unended],
         "not_kills": map(_not_kill, result.not_kills),
         "losses": map(_loss, result.losses),
         "counters": [asdict(counter) for counter in result.counters],
@@ -107,18 +107,6 @@ def kill_document(kill: OomKill) -> dict[str, Any]:
         "quoted": kill.quoted,
         "copies": kill.copies,
         "snapshot": kill.snapshot,
-    }
-
-
-def _unended(task: RunningTask) -> dict[str, Any]:
-    return {
-        "task": task.task,
-        "id": task.id,
-        "pid": task.pid,
-        "host": task.host,
-        "since": iso(task.since),
-        "ended": task.ended,
-        "proof": task.proof,
     }
 
 

@@ -15,7 +15,7 @@ def document(result: TasksResult) -> dict[str, Any]:
         "schema": "leakhunt.tasks/1",
         "leakhunt": __version__,
         "tasks": [_task(task) for task in result.tasks],
-        "running": [_unended(task) for task in result.running],
+        "running": [unended(task) for task in result.running],
         "processes": [_process(process) for process in result.processes],
         "warnings": list(result.warnings),
         "skipped": [vars(skipped) for skipped in result.skipped],
@@ -53,7 +53,8 @@ def _suspicion(suspicion: Suspicion) -> dict[str, Any]:
     }
 
 
-def _unended(task: RunningTask) -> dict[str, Any]:
+def unended(task: RunningTask) -> dict[str, Any]:
+    """Return a task that began and did not end, as ``leakhunt.oom/1`` has it, too."""
     return {
         "task": task.task,
         "id": task.id,

@@ -34,7 +34,9 @@ REPEATED = re.compile(r"message repeated \d{1,9} times: \[ ?")
 LEVEL = re.compile(r"<\d{1,3}>(?:1 (?=\d{4}-))?")
 KMSG = re.compile(r"(\d{1,4}),(\d{1,20}),(\d{1,20}),([^;\s]{0,120});")
 DROPPED = re.compile(r"\*\* (\d{1,12}) printk messages dropped \*\* ?(?=\S)")
-# A syslog's, as most write it.
-USUAL_HEAD = re.compile(r"([A-Z][a-z]{2}) {1,2}(\d{1,2}) (\d\d):(\d\d):(\d\d) ([^\s:.\[\]|]{1,255}) kernel: ")
+# A syslog's, as most write it; a stream's name in the host's place is a container's log.
+USUAL_HEAD = re.compile(
+    r"([A-Z][a-z]{2}) {1,2}(\d{1,2}) (\d\d):(\d\d):(\d\d) (?!std(?:out|err) )([^\s:.\[\]|]{1,255}) kernel: "
+)
 # The kernel's stamp, behind which it begins to speak.
 SPEAKS = re.compile(r"\[ *(\d{1,12}\.\d{3,9})\] (?=[^\W\d_])")

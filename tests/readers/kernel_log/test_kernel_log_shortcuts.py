@@ -79,6 +79,7 @@ def test_the_usual_line_is_known() -> None:
 @example("Nov 21 03:10:42 web-1", " kernel: ", "[12.345678] Out of memory")
 @example("Nov 21 03:10:42 kern.info", " kernel: ", "[12.345678] Out of memory")
 @example("Nov 21 03:10:42 web-1", " kernel: ", "[12.345678] _")
+@example("Nov 21 03:10:42 stdout ", "kernel: ", "")
 def test_a_usual_prefix_is_taken_off_as_any(head: str, kernel: str, rest: str) -> None:
     """Stamp and text are those that one prefix after the other comes to."""
     text = head + kernel + rest
