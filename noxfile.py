@@ -113,7 +113,7 @@ def build(session: nox.Session) -> None:
     (archive,) = folder.glob("*.tar.gz")
     listing = str(session.run("python", "-m", "zipfile", "-l", str(wheel), silent=True))
     sources = str(session.run("python", "-m", "tarfile", "-l", str(archive), silent=True))
-    needed = ["leakhunt/py.typed", *(f"leakhunt/schemas/{name}-1.json" for name in ("diff", "oom", "top"))]
+    needed = ["leakhunt/py.typed", *glob.glob("leakhunt/schemas/*.json")]
     if compiles():
         needed.append("leakhunt/readers/_fast.abi3.so")
     else:

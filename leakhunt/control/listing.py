@@ -3,43 +3,21 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
+from datetime import datetime, timezone
 from itertools import islice
-from typing import NamedTuple
 
 from leakhunt.control import process as system
-from leakhunt.control.answers import SNAPSHOTS, Status, status
+from leakhunt.control.answers import SNAPSHOTS, status
 from leakhunt.control.ask import Waiting
 from leakhunt.control.find import Agent
 from leakhunt.errors import LeakhuntError
+from leakhunt.model.agents import AskedProcess
 
 _MOST_FILES = 100_000
-_ROLES = {"child": "pool child", "main": "worker"}
 
 
-class Listed(NamedTuple):
-    """A process with an agent.
-
-    Attributes:
-        agent: its agent.
-        status: what the agent says; None where it does not answer.
-        snapshots: how many of its snapshots are kept; None where that may not be seen.
-        silent: why it does not answer; empty where it does.
-    """
-
-    agent: Agent
-    status: Status | None
-    snapshots: int | None
-    silent: str
-
-    @property
-    def role(self) -> str:
-        """What the process is."""
-        known = self.agent.registration
-        role = _ROLES.get(known.role, "process")
-        return f"{role}, {known.pool}" if known.role == "main" and known.pool else role
-
-
-def listed(agent: Agent, timeout: float, waiting: Waiting | None = None) -> Listed | None:
+def asked(agent: Agent, timeout: float, waiting: Waiting | None = None) -> AskedProcess | None:
     """Ask a process how it is going; None where it has ended meanwhile.
 
     Args:
@@ -47,14 +25,33 @@ def listed(agent: Agent, timeout: float, waiting: Waiting | None = None) -> List
         timeout: how many seconds to wait for the answer.
         waiting: called with the seconds passed and what is waited for, several times a second.
     """
-    said, silent = None, ""
+    known = agent.registration
+    who = (agent.pid, known.role, known.pool, known.node, known.name)
     try:
         said = status(agent, timeout, waiting)
     except LeakhuntError as error:
         if not system.alive(agent.process):
             return None
-        silent = error.message
-    return Listed(agent, said, _kept(agent), silent)
+        return AskedProcess(*who, known.tracing, known.frames, snapshots=_kept(agent), silent=error.message)
+    return AskedProcess(
+        *who,
+        said.tracing,
+        said.frames,
+        _moment(said.until),
+        said.executions,
+        said.rss,
+        said.traced,
+        _kept(agent),
+        said.refused,
+    )
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    """Return a time of the epoch; None where there is none, as of an answer that says anything."""
+    if seconds is not None:
+        with suppress(ValueError, OverflowError, OSError):
+            return datetime.fromtimestamp(seconds, timezone.utc)
+    return None
 
 
 def _kept(agent: Agent) -> int | None:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from leakhunt.model.report import Kind, Report, Table
-from leakhunt.render.text import cell, plain
+from leakhunt.render.text import cell, is_command, plain
 
 _SPECIAL = re.compile(r"([\\`*_\[\]|~@#]|:(?=//)|(?<=\bwww)\.)")
 _MENTION = re.compile("&#(?:64|35);")
@@ -38,7 +38,7 @@ def _lines(report: Report) -> Iterator[str]:
         yield f"> **Not read:** {_escape(skipped.what)}: {_escape(skipped.why)}"
         yield ""
     for line in report.advice:
-        yield _escape(line)
+        yield _code(line) if is_command(line) else _escape(line)
         yield ""
 
 

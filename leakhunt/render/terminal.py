@@ -12,12 +12,11 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from leakhunt.model.report import Detail, Kind, Line, Report, Table
-from leakhunt.render.text import cell, plain
+from leakhunt.render.text import cell, is_command, plain
 
 _STYLES = {"code": "dim", "task": "cyan", "frame": "dim", "note": "dim", "next": "green", "command": "green"}
 _PLACE = "place"
 _INDENT = "    "
-_COMMAND = "leakhunt diff "
 _ROOM = 30  # a narrower column breaks every name
 
 
@@ -62,7 +61,7 @@ def _parts(report: Report, width: int) -> Iterator[RenderableType]:
 
 def _advised(line: str) -> RenderableType:
     """Return a piece of advice; one that is a command is left in one piece, to be copied."""
-    if line.startswith(_COMMAND):
+    if is_command(line):
         return Group(Text(plain(line), style=_STYLES["command"], no_wrap=True, overflow="ignore"))
     return Text(plain(line))
 

@@ -45,3 +45,8 @@ def plain(text: str) -> str:
 def cell(kind: Kind, value: Any) -> str:  # noqa: ANN401 - a cell's type is its column's kind
     """Print a raw value for people; an unknown one is empty."""
     return "" if value is None else plain(_PRINTERS[kind](value))
+
+
+def is_command(advice: str) -> bool:
+    """Tell whether a piece of advice is nothing but a command, to be shown as such and in one piece."""
+    return advice.startswith("leakhunt diff ")

@@ -3,18 +3,22 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
-from conftest import Run  # noqa: TC002 - as in every test
+from conftest import Run, document
 from live_tools import stand_in
+
+from leakhunt.model.agents import AskedProcess
+from leakhunt.present.agents import agents_report
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="signals and /proc are Linux's here")
 ABOUT = {"role": "child", "pool": "prefork", "node": "agents-test@x", "name": "W-1"}
 
 
 def test_processes_with_an_agent_are_listed(run: Run, tmp_path: Path) -> None:
-    """Each process is a line: what it is, its memory, whether it is traced, what it ran, and its snapshots."""
+    """Each process is a line: its memory, what it ran, whether it is traced, its snapshots, and what it is."""
     with stand_in(tmp_path / "a", **ABOUT) as child, stand_in(tmp_path / "b") as other:
         (box,) = (tmp_path / "a" / "agents").iterdir()
         (tmp_path / "a" / "snapshots" / f"here-{box.name}-20260101T000000-1.bin").touch()
@@ -22,42 +26,76 @@ def test_processes_with_an_agent_are_listed(run: Run, tmp_path: Path) -> None:
         assert run(["trace", str(child.pid), "on", "--frames", "7"]).code == 0
         result = run(["agents"])
         assert (result.code, result.err) == (0, "")
-        rows = [line.split() for line in result.out.splitlines()]
-        assert rows[0] == ["PID", "is", "RSS", "tracing", "tasks", "run", "snapshots", "name"]
-        told = [
-            str(child.pid),
-            "pool",
-            "child",
-            "4.0",
-            "KiB",
-            "7",
-            "frames",
-            "10",
-            "1",
-            "agents-test@x",
-            "W-1",
-        ]
-        assert told in rows
-        assert [str(other.pid), "process", "4.0", "KiB", "no", "0", "0"] in rows
+        lines = [line.split() for line in result.out.splitlines()]
+        assert " ".join(lines[0]) == "2 processes can be asked for snapshots; 1 is traced."
+        assert lines[2] == ["RSS", "tasks", "run", "frames", "traced", "snapshots", "process"]
+        traced = ["4.0", "KiB", "10", "7", "1", "B", "1", str(child.pid), "agents-test@x", "W-1"]
+        at = lines.index(traced)
+        assert lines[at + 1] == ["pool", "child"]
+        at = lines.index(["4.0", "KiB", "0", "0", str(other.pid)])
+        assert lines[at + 1] == ["process"]
+        assert f"leakhunt snap {child.pid} --before-after 5m" in result.out
+
+
+def test_a_program_reads_the_same(run: Run, tmp_path: Path) -> None:
+    """The JSON has every figure under the name that its schema gives it, and a CSV a row for each process."""
+    with stand_in(tmp_path / "a", **ABOUT) as child, stand_in(tmp_path / "b") as other:
+        os.kill(other.pid, signal.SIGSTOP)
+        os.waitpid(other.pid, os.WUNTRACED)
+        parsed = document(run, "agents", "--timeout", "300ms")
+        rows = run(["agents", "--timeout", "300ms", "--format", "csv"])
+    found = {process["pid"]: process for process in parsed["processes"]}
+    assert set(found) == {child.pid, other.pid}
+    told = found[child.pid]
+    assert (told["role"], told["node"], told["rss"], told["ran"]) == ("child", "agents-test@x", 4096, 0)
+    assert (told["executions"], told["silent"]) == ({"shop.tasks.sync": 0}, None)
+    assert "is stopped" in found[other.pid]["silent"]
+    assert found[other.pid]["executions"] is None
+    assert [line.partition(",")[0] for line in rows.out.splitlines()] == ["pid", *map(str, sorted(found))]
+    assert "is stopped" in rows.err
 
 
 def test_of_celery_only_what_runs_tasks_is_listed(run: Run, tmp_path: Path) -> None:
     """With a node nothing but its processes is listed; where there is none, that is an error."""
     with stand_in(tmp_path / "a", **ABOUT) as child, stand_in(tmp_path / "b"):
         result = run(["agents", "--celery", "agents-test"])
-        assert [line.split()[0] for line in result.out.splitlines()] == ["PID", str(child.pid)]
+        assert result.out.startswith("1 process can be asked for snapshots; it is not traced.\n")
+        assert f"{child.pid} agents-test@x W-1" in result.out
     result = run(["agents", "--celery", "agents-test"])
     assert (result.code, result.out) == (2, "")
     assert "no Celery worker with an agent whose node matches 'agents-test' runs here" in result.err
 
 
 def test_who_does_not_answer_is_listed_all_the_same(run: Run, tmp_path: Path) -> None:
-    """What a stopped process would have said is a question mark, and why is told beside."""
+    """What a stopped process would have said is left empty, and why is told below."""
     with stand_in(tmp_path, **ABOUT) as child:
         os.kill(child.pid, signal.SIGSTOP)
         os.waitpid(child.pid, os.WUNTRACED)
         result = run(["agents", "--celery", "agents-test", "--timeout", "300ms"])
         assert result.code == 0
-        row = result.out.splitlines()[1].split()
-        assert row == [str(child.pid), "pool", "child", "?", "no", "?", "0", "agents-test@x", "W-1"]
-        assert f"warning: {child.pid} (agents-test@x W-1) is stopped" in result.err
+        assert result.out.startswith("1 process with leakhunt's agent, and it does not answer.\n")
+        assert result.err == ""
+        lines = [line.split() for line in result.out.splitlines()]
+        at = lines.index(["0", str(child.pid), "agents-test@x", "W-1"])
+        assert lines[at + 2] == ["does", "not", "answer"]
+        assert f"warning: {child.pid} (agents-test@x W-1) is stopped" in result.out
+
+
+def test_what_an_agent_adds_stands_below_its_line() -> None:
+    """When tracing stops by itself, and why the last snapshot was refused, are told; who ran most is to be looked at."""
+    until = datetime(2026, 11, 21, 3, 10, 42, tzinfo=timezone.utc)
+    busy = AskedProcess(
+        *(7, "child", "prefork", "celery@x", "W-1"), tracing=True, frames=25, until=until, executions={"a": 3},
+        rss=1 << 20, refused="12 MiB are free, 40 MiB needed",
+    )  # fmt: skip
+    idle = AskedProcess(8, "main", "prefork", "celery@x", None, tracing=False, frames=0, rss=1 << 30)
+    report = agents_report([busy, idle])
+    assert [detail.text for detail in report.tables[0].lines[0].details] == [
+        "pool child",
+        "tracing stops at 2026-11-21 03:10:42",
+        "its last snapshot was refused: 12 MiB are free, 40 MiB needed",
+    ]
+    assert report.advice == ("What the largest (1.0 MiB) keeps: leakhunt snap 7 --before-after 5m",)
+    assert agents_report([idle]).advice == (
+        "What the largest (1.0 GiB) keeps: leakhunt hunt 8, which traces it meanwhile.",
+    )
