@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -80,3 +82,14 @@ def bystander(*argv: str) -> Iterator[int]:
     """Run a process without any agent, by default Python, and yield its number."""
     with Child(argv or [sys.executable, "-c", "print('ready', flush=True); input()"]) as child:
         yield child.pid
+
+
+def let_go(fifo: Path) -> bool:
+    """Let who waits at a FIFO go on; False where nobody does, or not yet."""
+    try:
+        os.close(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        return False
+    return True

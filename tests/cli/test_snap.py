@@ -7,12 +7,11 @@ import pty
 import struct
 import sys
 import termios
-import threading
 from pathlib import Path
 
 import pytest
 from conftest import Run  # noqa: TC002 - as in every test
-from live_tools import Child, bystander, stand_in
+from live_tools import Child, bystander, let_go, stand_in
 
 from leakhunt.cli.live import Progress
 from leakhunt.control.ask import Stage
@@ -100,18 +99,16 @@ def test_the_end_of_the_process_is_said_at_once(run: Run, tmp_path: Path) -> Non
     with stand_in(tmp_path, "orphan") as child:
         on(run, child.pid)
         os.mkfifo(tmp_path / "go")
-        writer = threading.Thread(target=(tmp_path / "go").write_text, args=("",))
 
         class Heard(Progress):
             def waiting(self, passed: float, stage: Stage) -> None:
                 super().waiting(passed, stage)
-                if stage is Stage.OUTLIVED and not writer.ident:
-                    writer.start()
+                if stage is Stage.OUTLIVED:
+                    let_go(tmp_path / "go")
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("leakhunt.cli.live.Progress", Heard)
             result = run(["snap", str(child.pid)])
-        writer.join()
     assert (result.code, len(result.out.splitlines())) == (0, 1)
     assert (
         f"{child.pid}: it has ended; the fork that writes its snapshot lives on, and is waited for\n"

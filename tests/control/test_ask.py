@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from live_tools import bystander, stand_in
+from live_tools import bystander, let_go, stand_in
 
 from leakhunt.capture.enrol import leave
 from leakhunt.capture.letters import SnapshotRequest, TraceRequest
@@ -104,8 +104,8 @@ def let_go_when(folder: Path, wanted: Stage, heard: list[Stage]) -> Waiting:
     os.mkfifo(folder / "go")
 
     def waiting(_: float, stage: Stage) -> None:
-        if stage is wanted and wanted not in heard:
-            (folder / "go").write_text("", encoding="utf-8")
+        if stage is wanted:
+            let_go(folder / "go")
         heard.append(stage)
 
     return waiting
@@ -147,7 +147,7 @@ def test_an_answer_that_is_gone_with_its_process_is_not_waited_for(tmp_path: Pat
         with pytest.raises(DiedError, match="ended while a fork was writing its snapshot") as caught:
             snapshot(agent, SnapshotRequest(timeout=600.0), clear)
         assert f"ls -t {tmp_path}/snapshots" in caught.value.hint
-        (tmp_path / "go").write_text("", encoding="utf-8")
+        assert let_go(tmp_path / "go")
 
 
 def test_a_stopped_process_is_told(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Callable
 
 import pytest
-from live_tools import stand_in
+from live_tools import let_go, stand_in
 
 from leakhunt.capture.letters import SnapshotRequest, TraceRequest
 from leakhunt.control.answers import Taken, status, trace
@@ -119,13 +119,13 @@ def test_the_time_runs_while_the_first_snapshot_is_written(tmp_path: Path) -> No
     with stand_in(tmp_path, "slow") as child:
         log = Log()
 
-        def let_go(what: str) -> None:
+        def phase(what: str) -> None:
             if (
                 what.startswith("first snapshot: its fork writes") and len(log.notes) > 1 and not log.taken
             ) or what.startswith("second snapshot: "):
-                (tmp_path / "go").write_text("", encoding="utf-8")
+                let_go(tmp_path / "go")
 
-        hunt(find(child.pid), Plan(0.05, frames=5, request=QUICK), log.listener(let_go))
+        hunt(find(child.pid), Plan(0.05, frames=5, request=QUICK), log.listener(phase))
         assert log.notes[1:] == ["the second snapshot is due; it waits until the first one is written"]
         assert len(log.taken) == 2
         assert "at work" not in log.phases
