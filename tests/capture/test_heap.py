@@ -17,12 +17,15 @@ KIB = 1024
 
 
 @pytest.fixture(autouse=True)
-def _no_collection() -> Iterator[None]:
-    """Leave no garbage from before, and collect none meanwhile."""
+def _undisturbed() -> Iterator[None]:
+    """Leave no garbage from before, collect none meanwhile, and let no other thread of the tests make any."""
     for _ in range(3):
         gc.collect()
     gc.disable()
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(60)
     yield
+    sys.setswitchinterval(usual)
     gc.enable()
 
 
