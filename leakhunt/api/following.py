@@ -22,13 +22,13 @@ _MOST_FRESH = 250  # that are not looked at yet
 def follow_sources(
     paths: Sequence[str | os.PathLike[str]], settings: Settings
 ) -> tuple[tuple[Followed, ...], tuple[LiveSource, ...]]:
-    """Return the logs to follow, and which of this machine's could be read.
+    """Return the logs to follow, and what there is to say of them: which could be read, and which are waited for.
 
     Raises:
         LeakhuntError: a file may not be read, or none of this machine's logs.
     """
     if paths:
-        return followed_files([os.fspath(path) for path in paths]), ()
+        return followed_files([os.fspath(path) for path in paths])
     sources, live = followed_machine(settings.choice.since)
     if not sources:
         raise LeakhuntError("; ".join(f"{one.name}: {one.why}" for one in live), "name files to follow")

@@ -24,6 +24,7 @@ _FORMATS = ("table", "ndjson", "json")
 _LONGEST_S = 300.0
 _AT_ONCE = 4
 _MOST_WAITING = 10_000
+_STDERR = 2
 
 
 def tell(
@@ -115,8 +116,8 @@ class _Runner:
 
     def _run(self, text: str) -> None:
         try:
-            done = subprocess.run(  # noqa: S603 - the user's own command
-                self._words, input=text.encode(), check=False, timeout=_LONGEST_S
+            done = subprocess.run(  # noqa: S603 - the user's own command; our standard output is for kills
+                self._words, input=text.encode(), stdout=_STDERR, check=False, timeout=_LONGEST_S
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             reason = error.strerror if isinstance(error, OSError) else f"runs longer than {_LONGEST_S:.0f} s"

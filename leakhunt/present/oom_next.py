@@ -15,6 +15,8 @@ from leakhunt.model.oom import OomKill
 from leakhunt.units import format_duration, format_size
 
 _KUBERNETES = frozenset({"kubernetes", "containerd", "crio"})
+_ENGINES = {None: "docker", "docker": "docker", "ecs": "docker", "podman": "podman"}
+_WORKER = re.compile(r"(?i)python|celery|gunicorn|uwsgi|rq|dramatiq|huey|worker|^\d")
 _STAMP = re.compile(r"-([0-9]{8}T[0-9]{6})-[0-9]{1,9}\.bin$")
 _SAME_MOMENT_S = 5.0
 _MOST = 0.5  # of what a process held: an execution that took so much is no leak's last drop
@@ -58,7 +60,9 @@ def _worker_log(kill: OomKill, paths: Sequence[str]) -> NextStep | None:
     words = [f"{fetch} > worker.log 2>&1", _scan(paths or ("kernel.log",), "worker.log")]
     if not paths:
         words.insert(0, "dmesg --time-format iso > kernel.log")
-    return NextStep("the worker's log, which names the task", "; ".join(filter(None, words)))
+    other = kill.comm is not None and not _WORKER.search(kill.comm)
+    what = "its own log of that time" if other else "the worker's log, which names the task"
+    return NextStep(what, "; ".join(filter(None, words)))
 
 
 def _kernel_log(kill: OomKill, paths: Sequence[str]) -> NextStep | None:
@@ -146,12 +150,20 @@ def _fetch_log(kill: OomKill) -> str:
 
 def _container_log(kill: OomKill, place: Place) -> str:
     owner = kill.cgroup
-    if place.pod_uid or (owner is not None and owner.runtime in _KUBERNETES):
+    runtime = owner.runtime if owner is not None else None
+    if place.pod_uid or runtime in _KUBERNETES:
         words = (
             ["crictl", "logs", "--timestamps", (place.container_id or "")[:13]] if place.container_id else []
         )
-    elif owner is not None and owner.runtime == "podman":
-        words = ["podman", "logs", "--timestamps", place.container or (place.container_id or "")[:12]]
+    elif runtime == "nomad":
+        words = ["nomad", "alloc", "logs", "-stderr", place.container_id] if place.container_id else []
+    elif runtime in _ENGINES:
+        words = [
+            _ENGINES[runtime],
+            "logs",
+            "--timestamps",
+            place.container or (place.container_id or "")[:12],
+        ]
     else:
-        words = ["docker", "logs", "--timestamps", place.container or (place.container_id or "")[:12]]
+        words = []
     return shlex.join(words)

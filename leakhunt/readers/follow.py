@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import queue
+import stat
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -48,23 +49,34 @@ class Pause:
     """Nothing was said for a moment; what waits for more may be told now."""
 
 
-def followed_files(names: Sequence[str]) -> tuple[Followed, ...]:
-    """Return what follows the files that the user named: from their beginning, through rotation and truncation.
+def followed_files(names: Sequence[str]) -> tuple[tuple[Followed, ...], tuple[LiveSource, ...]]:
+    """Return what follows the files that the user named, and what there is to say of them.
 
-    A file that does not exist yet is waited for. Of a folder those are followed that are there now; ``-`` is followed
-    until its other end closes.
+    They are followed from their beginning, through rotation and truncation. A file that is empty or does not exist yet is
+    waited for. Of a folder those are followed that are there now; ``-`` is followed until its other end closes.
 
     Raises:
-        LeakhuntError: a file may not be read.
+        LeakhuntError: a file may not be read, or nothing is left to follow.
     """
     there = [name for name in names if name != "-" and (os.path.lexists(name) or glob.has_magic(name))]
-    found = [Followed(source.name, _file(source), place=source.place) for source in gather(there).inputs]
+    gathered = gather(there)
+    found = [Followed(source.name, _file(source), place=source.place) for source in gathered.inputs]
+    told: list[LiveSource] = []
+    for skipped in gathered.skipped:
+        if _is_empty(skipped.what):
+            found.append(_awaited(skipped.what))
+        else:
+            told.append(LiveSource(skipped.what, used=False, why=skipped.why))
     for name in names:
         if name == "-":
             found.append(Followed("standard input", _standard_input))
         elif name not in there:
-            found.append(Followed(name, _coming(name), place=place_of_path(name)))
-    return tuple(found)
+            found.append(_awaited(name))
+            told.append(LiveSource(name, used=True, why="it does not exist yet"))
+    if not found:
+        why = "; ".join(f"{one.name}: {one.why}" for one in told) or "no files"
+        raise LeakhuntError(f"there is nothing to follow: {why}", "name logs that go on, or a folder of such")
+    return tuple(found), tuple(told)
 
 
 def followed_machine(since: datetime | None = None) -> tuple[tuple[Followed, ...], tuple[LiveSource, ...]]:
@@ -219,8 +231,17 @@ def _file(source: Input) -> Bytes:
     return chunks
 
 
-def _coming(name: str) -> Bytes:
-    return lambda done, rows: _grown(name, done, rows)
+def _awaited(name: str) -> Followed:
+    """Return what follows a file that is not there yet, or is empty."""
+    return Followed(name, lambda done, rows: _grown(name, done, rows), place=place_of_path(name))
+
+
+def _is_empty(name: str) -> bool:
+    try:
+        state = os.stat(name)
+    except OSError:  # gone meanwhile, or a member of an archive
+        return False
+    return stat.S_ISREG(state.st_mode) and not state.st_size
 
 
 def _grown(name: str, done: threading.Event, rows: Rows) -> Iterator[bytes]:

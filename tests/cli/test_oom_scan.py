@@ -188,10 +188,10 @@ def test_bad_usage_is_refused(run: Run, arguments: list[str]) -> None:
 
 
 def test_following_tells_each_kill_and_runs_a_command(tmp_path: Path) -> None:
-    """With --follow a kill that is written later is printed, and given to --exec as JSON on its input."""
+    """With --follow a kill that is written later is printed, and given to --exec as JSON; what that prints is kept apart."""
     log, seen = tmp_path / "kern.log", tmp_path / "seen.json"
     log.write_text(KILL.format(pid=1, comm="old"), encoding="utf-8")
-    code = "import sys; open(sys.argv[1], 'a').write(sys.stdin.read())"
+    code = "import sys; open(sys.argv[1], 'a').write(sys.stdin.read()); print('ran')"
     command = f'{sys.executable} -c "{code}" {seen}'
     words = [
         sys.executable,
@@ -223,6 +223,7 @@ def test_following_tells_each_kill_and_runs_a_command(tmp_path: Path) -> None:
             process.send_signal(signal.SIGINT)
             try:
                 left = process.wait(30)
+                assert process.stdout.read() == ""
             except subprocess.TimeoutExpired:
                 process.kill()
                 raise

@@ -77,7 +77,7 @@ def test_a_hole_of_nuls_is_passed_over(tmp_path: Path) -> None:
     def emptied() -> None:
         path.write_bytes(bytes(30) + line(2))
 
-    assert kills(followed_files([str(path)]), nothing, nothing, emptied)[-1] == (2, "kern.log", 1)
+    assert kills(followed_files([str(path)])[0], nothing, nothing, emptied)[-1] == (2, "kern.log", 1)
 
 
 def test_a_growing_file_is_followed(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_a_growing_file_is_followed(tmp_path: Path) -> None:
         append(path, b"x\n" + line(2)[:40])
         append(path, line(2)[40:])
 
-    files = followed_files([str(path)])
+    files = followed_files([str(path)])[0]
     assert kills(files, nothing, half, lambda: append(path, line(3))) == [
         (1, "kern.log", 1),
         (2, "kern.log", 3),
@@ -106,7 +106,7 @@ def test_rotation_is_followed(tmp_path: Path) -> None:
         append(path, b"the end\n" + line(2) + b"no newline")
         path.rename(tmp_path / "kern.log.1")
 
-    files = followed_files([str(path)])
+    files = followed_files([str(path)])[0]
     assert kills(files, nothing, rotate, lambda: path.write_bytes(b"new\n" + line(3))) == [
         (1, "kern.log", 1),
         (2, "kern.log", 3),
@@ -122,15 +122,33 @@ def test_truncation_is_followed(tmp_path: Path) -> None:
     def cut() -> None:
         path.write_bytes(line(2))
 
-    files = followed_files([str(path)])
+    files = followed_files([str(path)])[0]
     assert kills(files, nothing, cut) == [(1, "kern.log", 3), (2, "kern.log", 1)]
 
 
 def test_a_file_to_come_is_waited_for(tmp_path: Path) -> None:
     """A named file that does not exist is followed from when it appears."""
     path = tmp_path / "later.log"
-    files = followed_files([str(path)])
+    files = followed_files([str(path)])[0]
     assert kills(files, lambda: path.write_bytes(line(7))) == [(7, "later.log", 1)]
+
+
+def test_an_empty_file_is_waited_for(tmp_path: Path) -> None:
+    """A file that logrotate has just made, alone or in a folder, is followed as any other; what is no log is told."""
+    path, picture = tmp_path / "kern.log", tmp_path / "shot.png"
+    path.touch()
+    picture.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 20)
+    for named in (path, tmp_path):
+        files, told = followed_files([str(named)])
+        assert kills(files, lambda: path.write_bytes(line(1))) == [(1, "kern.log", 1)]
+        path.write_bytes(b"")
+    assert [(source.name, source.used) for source in told] == [(str(picture), False)]
+
+
+def test_where_nothing_can_be_followed_that_is_said(tmp_path: Path) -> None:
+    """A folder without files is an error, instead of a watch that ends at once."""
+    with pytest.raises(LeakhuntError, match="there is nothing to follow: no files"):
+        followed_files([str(tmp_path)])
 
 
 def test_older_files_are_read_first(tmp_path: Path) -> None:
@@ -138,7 +156,7 @@ def test_older_files_are_read_first(tmp_path: Path) -> None:
     path = tmp_path / "kern.log"
     path.write_bytes(line(2))
     (tmp_path / "kern.log.1.gz").write_bytes(gzip.compress(b"x\n" + line(1)))
-    files = followed_files([str(tmp_path)])
+    files = followed_files([str(tmp_path)])[0]
     assert kills(files, nothing, nothing, lambda: append(path, line(3))) == [
         (1, "kern.log.1.gz", 2),
         (2, "kern.log", 1),
@@ -150,7 +168,7 @@ def test_what_is_packed_ends(tmp_path: Path) -> None:
     """A compressed log does not grow: it is read, and when all sources have ended, so has following."""
     path = tmp_path / "kern.log.gz"
     path.write_bytes(gzip.compress(line(1)))
-    files = followed_files([str(path)])
+    files = followed_files([str(path)])[0]
     found = [event for event in follow.follow(files) if isinstance(event, OomKill)]
     assert [kill.pid for kill in found] == [1]
 
@@ -158,7 +176,7 @@ def test_what_is_packed_ends(tmp_path: Path) -> None:
 def test_several_logs_are_followed_at_once(tmp_path: Path) -> None:
     """Kills of several logs come out in one stream."""
     paths = [tmp_path / f"{name}.log" for name in "ab"]
-    files = followed_files([str(path) for path in paths])
+    files = followed_files([str(path) for path in paths])[0]
     steps = [
         lambda: append(paths[0], line(1)),
         lambda: append(paths[1], line(2)),
@@ -172,7 +190,7 @@ def test_standard_input_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
     reader, writer = os.pipe()
     stdin = io.TextIOWrapper(os.fdopen(reader, "rb"))
     monkeypatch.setattr(sys, "stdin", stdin)
-    files = followed_files(["-"])
+    files = followed_files(["-"])[0]
     with stdin:
         found: list[int | None] = []
         os.write(writer, line(1))
@@ -188,7 +206,7 @@ def test_silence_is_told_without_a_busy_loop(tmp_path: Path) -> None:
     path = tmp_path / "kern.log"
     path.write_bytes(b"quiet\n")
     tail.PAUSE_S = 0.05
-    files = followed_files([str(path)])
+    files = followed_files([str(path)])[0]
     events = follow.follow(files)
     begun = time.process_time()
     assert [next(events) for _ in range(5)] == [Pause()] * 5
@@ -205,7 +223,7 @@ def test_a_fault_in_a_thread_is_raised(tmp_path: Path) -> None:
         yield b"x\n"
         raise LeakhuntError("gone")
 
-    files = followed_files([str(path)])
+    files = followed_files([str(path)])[0]
     with pytest.raises(LeakhuntError, match="gone"):
         list(follow.follow((*files, Followed("faulty", faulty))))
 
@@ -214,7 +232,7 @@ def test_a_reader_that_stops_early_leaves_nothing(tmp_path: Path) -> None:
     """Whoever stops in the middle of many kills ends the threads, though they had more to say."""
     path = tmp_path / "kern.log"
     path.write_bytes(b"".join(map(line, range(1, 30_000))))
-    files = followed_files([str(path)])
+    files = followed_files([str(path)])[0]
     events = follow.follow(files)
     assert isinstance(next(event for event in events if event != Pause()), OomKill)
     events.close()  # type: ignore[attr-defined]

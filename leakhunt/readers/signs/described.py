@@ -25,6 +25,7 @@ class _Container:
 
     name: str | None = None
     id: str | None = None
+    state: str = ""
     limit: int | None = None
     restarts: int = 0
     ends: list[dict[str, str]] = field(default_factory=list)
@@ -99,6 +100,8 @@ class Described:
         if name in {"State", "Last State"}:
             self.open, self._patience = True, _PATIENCE
             self._end = {"part": name, "state": value}
+            if name == "State":
+                self._container.state = value
             if value == "Terminated":
                 self._container.ends.append(self._end)
                 self._container.evidence.append(Evidence(self._source, line, text.strip()))
@@ -144,13 +147,15 @@ class Described:
         """Yield how the container that was read has ended."""
         container, self._container = self._container, _Container()
         self._end = None
-        place = Place(
-            host=self.place.host,
-            container_id=container.id,
-            container=container.name,
-            pod=self.place.pod,
-        )
+        # The id is the newest container's: one that runs, or has ended again, is not the one that ended before it.
+        newest = "Last State" if container.state == "Waiting" else "State"
         for end, evidence in zip(container.ends, container.evidence):
+            place = Place(
+                host=self.place.host,
+                container_id=container.id if end["part"] == newest else None,
+                container=container.name,
+                pod=self.place.pod,
+            )
             when, doubt = time_of(end.get("Finished"), self._tz)
             code = end.get("Exit Code", "")
             ended = Ended(
