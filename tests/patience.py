@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import select
-import shutil
 import signal
 import subprocess
 import sys
@@ -33,9 +32,9 @@ def main() -> None:
 
 def spoken(command: list[str], silence: float = SILENCE) -> int | None:
     """Run a command and pass on what it prints; None when it was ended for its silence."""
-    environment = {**os.environ, "COLUMNS": str(shutil.get_terminal_size().columns)}
+    environment = dict(os.environ)
     if sys.stdout.isatty():
-        environment.setdefault("FORCE_COLOR", "1")
+        environment["PYTEST_ADDOPTS"] = f"--color=yes {environment.get('PYTEST_ADDOPTS', '')}"
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, start_new_session=True
     ) as started:
