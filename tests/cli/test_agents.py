@@ -14,6 +14,7 @@ from leakhunt.model.agents import AskedProcess
 from leakhunt.present.agents import agents_report
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="signals and /proc are Linux's here")
+# A node of its own for each test that asks for all of a node: others may run beside it.
 ABOUT = {"role": "child", "pool": "prefork", "node": "agents-test@x", "name": "W-1"}
 
 
@@ -60,28 +61,28 @@ def test_a_program_reads_the_same(run: Run, tmp_path: Path) -> None:
 
 def test_of_celery_only_what_runs_tasks_is_listed(run: Run, tmp_path: Path) -> None:
     """With a node nothing but its processes is listed; where there is none, that is an error."""
-    with stand_in(tmp_path / "a", **ABOUT) as child, stand_in(tmp_path / "b"):
-        result = run(["agents", "--celery", "agents-test"])
-        assert result.out.startswith("1 process can be asked for snapshots; it is not traced.\n")
-        assert f"{child.pid} agents-test@x W-1" in result.out
-    result = run(["agents", "--celery", "agents-test"])
+    with stand_in(tmp_path / "a", **{**ABOUT, "node": "agents-only@x"}) as child, stand_in(tmp_path / "b"):
+        result = run(["agents", "--celery", "agents-only"])
+        assert result.out.startswith("1 process can be asked for snapshots; it is ")
+        assert f"{child.pid} agents-only@x W-1" in result.out
+    result = run(["agents", "--celery", "agents-only"])
     assert (result.code, result.out) == (2, "")
-    assert "no Celery worker with an agent whose node matches 'agents-test' runs here" in result.err
+    assert "no Celery worker with an agent whose node matches 'agents-only' runs here" in result.err
 
 
 def test_who_does_not_answer_is_listed_all_the_same(run: Run, tmp_path: Path) -> None:
     """What a stopped process would have said is left empty, and why is told below."""
-    with stand_in(tmp_path, **ABOUT) as child:
+    with stand_in(tmp_path, **{**ABOUT, "node": "agents-stopped@x"}) as child:
         os.kill(child.pid, signal.SIGSTOP)
         os.waitpid(child.pid, os.WUNTRACED)
-        result = run(["agents", "--celery", "agents-test", "--timeout", "300ms"])
+        result = run(["agents", "--celery", "agents-stopped", "--timeout", "300ms"])
         assert result.code == 0
         assert result.out.startswith("1 process with leakhunt's agent, and it does not answer.\n")
         assert result.err == ""
         lines = [line.split() for line in result.out.splitlines()]
-        at = lines.index(["0", str(child.pid), "agents-test@x", "W-1"])
+        at = lines.index(["0", str(child.pid), "agents-stopped@x", "W-1"])
         assert lines[at + 2] == ["does", "not", "answer"]
-        assert f"warning: {child.pid} (agents-test@x W-1) is stopped" in result.out
+        assert f"warning: {child.pid} (agents-stopped@x W-1) is stopped" in result.out
 
 
 def test_what_an_agent_adds_stands_below_its_line() -> None:
