@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from leakhunt.api.oom import Collected, Settings, result_of
 from leakhunt.errors import LeakhuntError
@@ -35,7 +36,14 @@ def follow_sources(
     return sources, live
 
 
-def follow_kills(sources: Sequence[Followed], settings: Settings) -> Iterator[OomKill]:
+class Told(NamedTuple):
+    """A kill as it is known now, and whether it was told before, when less was known."""
+
+    kill: OomKill
+    again: bool
+
+
+def follow_kills(sources: Sequence[Followed], settings: Settings) -> Iterator[Told]:
     """Yield each kill within a second of its line, and again when its worker or task becomes known.
 
     A SIGKILL that only a worker tells of is held back as long as the kernel's line may still come.
@@ -60,7 +68,7 @@ def follow_kills(sources: Sequence[Followed], settings: Settings) -> Iterator[Oo
 
 def _new(
     collected: Collected, settings: Settings, told: dict[Evidence, OomKill], waiting: dict[Evidence, float]
-) -> Iterator[OomKill]:
+) -> Iterator[Told]:
     """Yield what was not told yet, or not all of it."""
     now = time.monotonic()
     kills = {kill.evidence[0]: kill for kill in result_of(collected, settings).kills if kill.evidence}
@@ -74,6 +82,6 @@ def _new(
         before = told.get(key)
         if before is None or (before.worker, before.task) != (kill.worker, kill.task):
             told[key] = kill
-            yield kill
+            yield Told(kill, before is not None)
     for key in [key for key in told if key not in kills]:
         del told[key]

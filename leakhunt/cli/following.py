@@ -7,14 +7,14 @@ import shlex
 import subprocess
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
-from leakhunt.api.following import follow_kills, follow_sources
+from leakhunt.api.following import Told, follow_kills, follow_sources
 from leakhunt.api.oom import Settings
 from leakhunt.cli.output import Destination
 from leakhunt.errors import LeakhuntError
-from leakhunt.model.oom import OomKill
 from leakhunt.present.oom import kill_report
 from leakhunt.present.oom_document import kill_document
 from leakhunt.render import json
@@ -56,11 +56,11 @@ def tell(
                 f"{'following' if source.used else 'not readable:'} {source.name}: {plain(source.why)}",
                 err=True,
             )
-        for kill in follow_kills(sources, settings):
+        for told in follow_kills(sources, settings):
             if runner is not None:
-                runner.start(kill)
-            _print(kill, destination)
-            found = found or kill.confidence != "possible"
+                runner.start(told)
+            _print(told, destination)
+            found = found or told.kill.confidence != "possible"
             if fail_on_kill and found:
                 break
     except KeyboardInterrupt:  # how following ends
@@ -70,11 +70,16 @@ def tell(
     return 1 if fail_on_kill and found else 0
 
 
-def _print(kill: OomKill, destination: Destination) -> None:
+def _print(told: Told, destination: Destination) -> None:
     if destination.output_format == "table":
-        destination.deliver(kill_report(kill), dict)
+        destination.deliver(kill_report(told.kill), dict)
     else:
-        destination.deliver_lines([kill_document(kill)])
+        destination.deliver_lines([_document(told)])
+
+
+def _document(told: Told) -> dict[str, Any]:
+    """Return a kill as JSON, so that who is called by it can pass over what was told before."""
+    return {**kill_document(told.kill), "again": told.again}
 
 
 class _Runner:
@@ -99,9 +104,9 @@ class _Runner:
         for thread in self._threads:
             thread.start()
 
-    def start(self, kill: OomKill) -> None:
+    def start(self, told: Told) -> None:
         """Run the command with a kill as JSON on its input, as soon as few enough others run."""
-        self._texts.put(json.line(kill_document(kill)))
+        self._texts.put(json.line(_document(told)))
 
     def finish(self) -> None:
         """Wait for what still runs."""

@@ -99,7 +99,7 @@ Examples:
     "--exec",
     "command",
     metavar="CMD",
-    help="With --follow: run this program (no shell) with each kill as JSON on its input; older ones too, unless --since leaves them out. What it prints goes to standard error.",
+    help='With --follow: run this program (no shell) with each kill as JSON on its input (again, with "again": true, when its task becomes known); older ones too, unless --since leaves them out. What it prints goes to standard error.',
 )
 @click.option(
     "--fail-on-kill", is_flag=True, help="Leave with 1 if a kill is shown that is at least probable."

@@ -133,7 +133,10 @@ class TaskAgain:
 
     Attributes:
         outcome: ``received``, ``succeeded``, ``failed`` or ``lost`` (in flight at another death).
-        first: when it was received first; ``again`` when it was seen again.
+        first: when it was received first.
+        again: when it was seen again, for the first time since that death; ``last`` for the last time, if that is another.
+        times: how often it began again since that death; 0 where only its end shows it.
+        recorded: whether a flight record tells of it, and no log.
     """
 
     name: str | None
@@ -142,6 +145,9 @@ class TaskAgain:
     first: datetime | None
     again: datetime | None
     evidence: Evidence
+    last: datetime | None = None
+    times: int = 1
+    recorded: bool = False
 
 
 @dataclass(frozen=True)

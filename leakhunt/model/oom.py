@@ -140,7 +140,8 @@ class OomKill:
         monotonic: the kernel's own stamp, seconds since boot.
         boot: the boot's id, where the log has it.
         boot_number: counts the boots seen within one source, from 0.
-        confidence: ``confirmed`` (a kernel's kill line), ``probable`` or ``possible``.
+        confidence: ``confirmed`` (a kernel's kill line), ``probable`` (another program's word, a quoted kill line, or the
+            kernel's choice without the kill line) or ``possible``.
         killer: ``kernel`` or the name of a program.
         scope: ``global``, ``memcg``, ``cpuset``, ``mempolicy``, ``manual``, ``bpf`` or ``unknown``.
         pid: of the kill line; the id of a thread where the main thread had left already; None where nobody says.
@@ -162,6 +163,8 @@ class OomKill:
         copies: how often the kill was seen; every sighting is in ``evidence``, up to a bound.
         snapshot: the path of the last snapshot of that very process, where one lies beside its flight record.
         here: whether a flight record shows that it was on this machine, since it was last started.
+        drifts: whether ``when`` was counted from the start of the machine, as ``dmesg -T`` does: such a clock drifts, and
+            stands still while the machine sleeps.
     """
 
     pid: int | None
@@ -206,6 +209,7 @@ class OomKill:
     copies: int = 1
     snapshot: str | None = None
     here: bool = False
+    drifts: bool = False
 
     @property
     def rss(self) -> int | None:

@@ -78,6 +78,9 @@ class RanTwice:
 
     Attributes:
         outcome: of the last run that the log shows: ``received``, ``succeeded``, ``failed`` or ``lost``.
+        first: when it was received first.
+        again: when it began again for the first time; ``last`` for the last time.
+        runs: how often it began, at least; a delivery whose run the log does not show counts as one.
     """
 
     name: str | None
@@ -85,6 +88,8 @@ class RanTwice:
     outcome: str
     first: datetime | None
     again: datetime | None
+    last: datetime | None = None
+    runs: int = 2
 
 
 @dataclass(frozen=True)
@@ -119,7 +124,7 @@ class OomResult:
         losses: lines that the logs say they lost.
         counters: what the kernel counted.
         paths: what the user named; nothing where this machine was looked at.
-        unseen: how many kills the kernel counted on this machine since boot and no log tells of.
+        unseen: how many kills the kernel counted and no log tells of, on a machine since boot, or else in one control group.
         hidden: how many kills the options left out.
         filtered: the options that chose, in words.
         warnings: what limits the result.

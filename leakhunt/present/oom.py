@@ -6,12 +6,13 @@ import os.path
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from leakhunt.analysis.incident.counted import counting
 from leakhunt.analysis.incident.groups import bursts_of
 from leakhunt.analysis.incident.groups import group as group_by_owner
 from leakhunt.model.oom import OomKill
 from leakhunt.model.record import RunningTask
 from leakhunt.model.report import Report
-from leakhunt.model.verdict import KillGroup, OomResult
+from leakhunt.model.verdict import KillGroup, OomResult, RanTwice
 from leakhunt.moments import format_moment
 from leakhunt.present import oom_tables as tables
 from leakhunt.present import oom_words as words
@@ -22,6 +23,12 @@ _OUTCOMES = {
     "succeeded": "the second run succeeded",
     "failed": "the second run failed",
     "lost": "the second run died too",
+}
+_LAST_OUTCOMES = {
+    "received": "the log does not show the end of the last run",
+    "succeeded": "the last run succeeded",
+    "failed": "the last run failed",
+    "lost": "the last run died too",
 }
 _MOST_SOURCES = 4
 _MOST_TASKS = 5
@@ -75,7 +82,7 @@ def _headline(result: OomResult) -> str:
     also = f"{count_of(unsure, 'SIGKILL')} that nothing explains" if unsure else ""
     if not sure and result.unseen and not (result.filtered and result.hidden):
         return (
-            f"{count_of(result.unseen, 'OOM kill')} since boot by the kernel's count, but none of their lines "
+            f"{count_of(result.unseen, 'OOM kill')} {_where_counted(result)}, but none of their lines "
             f"can be read here{f'; and {also}' if also else ''}."
         )
     if not sure:
@@ -85,7 +92,7 @@ def _headline(result: OomResult) -> str:
         return f"No OOM kill in {where}{f', but {also}' if also else ''}."
     more = f"; and {also}" if also else ""
     if len(sure) == 1:
-        return f"One OOM kill{_span(sure)}: {words.sentence(sure[0])}{words.running(sure[0].task)}{more}."
+        return f"One OOM kill{_span(sure)}: {words.sentence(sure[0])}{words.running(sure[0])}{more}."
     groups = group_by_owner(sure)
     if len(groups) == 1:
         return f"{_of_one(sure, groups[0])}{more}."
@@ -93,8 +100,18 @@ def _headline(result: OomResult) -> str:
     if groups and groups[0].kills > 1:
         most = f", {format_count(groups[0].kills)} of {words.group_name(groups[0])}"
     elif groups:
-        most = f", each of another owner, the last of {words.group_name(max(groups, key=_last))}"
-    return f"{count_of(len(sure), 'OOM kill')}{_span(sure)}{most}{_running(groups)}{more}."
+        last = max(groups, key=_last)
+        most, groups = f", each of another owner, the last of {words.group_name(last)}", (last,)
+    return f"{count_of(len(sure), 'OOM kill')}{_span(sure)}{most}{_running(groups, sure)}{more}."
+
+
+def _where_counted(result: OomResult) -> str:
+    """Say what counted the kills that no line tells of."""
+    most = max(counting(result.counters), key=lambda counter: counter.value, default=None)
+    if most is None or most.scope == "host":
+        return "since boot by the kernel's count"
+    where = f"of {most.scope}" if most.scope else f"in {os.path.basename(most.source)}"
+    return f"by the kernel's count {where}"
 
 
 def _without_end(result: OomResult) -> str:
@@ -119,20 +136,25 @@ def _of_one(kills: Sequence[OomKill], group: KillGroup) -> str:
     whose = words.group_name(group)
     if len(bursts_of(kills)) == 1:
         together = "as a whole" if kills[0].group else "at once"
-        tasks = next((kill.task for kill in kills if kill.task is not None), None)
+        tasks = next((kill for kill in kills if kill.task is not None), None)
         return f"{count_of(len(kills), 'process')} of {whose} OOM-killed {together}{_span(kills)}{words.running(tasks)}"
     every = f", {words.rhythm(group)}" if group.interval_s is not None else ""
-    return f"{count_of(len(kills), 'OOM kill')} of {whose}{_span(kills)}{every}{_running([group])}"
+    return f"{count_of(len(kills), 'OOM kill')} of {whose}{_span(kills)}{every}{_running([group], kills)}"
 
 
-def _running(groups: Sequence[KillGroup]) -> str:
-    """Name the tasks that were running most often."""
+def _running(groups: Sequence[KillGroup], kills: Sequence[OomKill]) -> str:
+    """Name the tasks that were running most often; ``possibly`` where no kill of theirs is surely one of them."""
     tasks: Counter[str] = Counter()
     for group in groups:
         tasks.update(dict(group.tasks))
     names = [name for name, _ in tasks.most_common(2)]
     more = f" and {format_count(len(tasks) - 2)} more" if len(tasks) > 2 else ""
-    return f", running {' and '.join(names) if not more else ', '.join(names)}{more}" if names else ""
+    members = [kills[at] for group in groups for at in group.members]
+    sure = any(
+        kill.task is not None and kill.task.name in names and not words.doubtful(kill) for kill in members
+    )
+    run = "running" if sure else "possibly running"
+    return f", {run} {' and '.join(names) if not more else ', '.join(names)}{more}" if names else ""
 
 
 def _span(kills: Sequence[OomKill]) -> str:
@@ -164,7 +186,8 @@ def _facts(result: OomResult, *, everything: bool) -> Iterator[str]:
         yield f"Shown (times in UTC): {', '.join(result.filtered)}{hidden}."
     if result.incomplete:
         reports = count_of(len(result.incomplete), "report")
-        yield f"{reports} without a kill line: the log is cut there, or nobody was killed."
+        whom = _victims(result)
+        yield f"{reports} without a kill line{whom}: the log is cut there, or nobody was killed."
     lost = sum(loss.count or 1 for loss in result.losses)
     if lost:
         yield f"The logs say that {count_of(lost, 'line')} of theirs are lost: there may have been more kills."
@@ -178,6 +201,14 @@ def _facts(result: OomResult, *, everything: bool) -> Iterator[str]:
         yield f"Not OOM kills ({named}): listed with --all."
 
 
+def _victims(result: OomResult) -> str:
+    """Name those who were to be killed by reports without a kill line."""
+    victims = dict.fromkeys(one.victim for one in result.incomplete if one.victim is not None)
+    named = [f"{victim.comm} (pid {victim.pid})" for victim in victims]
+    more = f" and {format_count(len(named) - _MOST_TASKS)} more" if len(named) > _MOST_TASKS else ""
+    return f", naming {', '.join(named[:_MOST_TASKS])}{more}" if named else ""
+
+
 def _advice(result: OomResult) -> Iterator[str]:
     for lost in result.unended[:_MOST_TASKS]:
         yield f"Without an end in its flight record: {_unended(lost, result.paths)}"
@@ -185,14 +216,23 @@ def _advice(result: OomResult) -> Iterator[str]:
     if left > 0:
         yield f"{count_of(left, 'further task')} without an end: --format json names them."
     for task in result.twice[:_MOST_TASKS]:
-        again = f" at {format_moment(task.again)}" if task.again else ""
-        yield (
-            f"Probably ran twice: {task.name or 'task'}[{task.id}], begun again{again}; {_OUTCOMES[task.outcome]}. "
-            "Check what it had done before its worker died."
-        )
+        yield f"{_begun_again(task)} Check what it had done before its worker died."
     more = len(result.twice) - _MOST_TASKS
     if more > 0:
         yield f"{count_of(more, 'further task')} probably ran twice: --format json names them."
+
+
+def _begun_again(task: RanTwice) -> str:
+    """Say how often a task ran, since when, and what became of it."""
+    again = f" at {format_moment(task.again)}" if task.again else ""
+    what = f"{task.name or 'task'}[{task.id}], begun again{again}"
+    if task.runs == 2:
+        return f"Probably ran twice: {what}; {_OUTCOMES[task.outcome]}."
+    often = (
+        f"{'Probably ran' if task.outcome == 'received' else 'Ran'} at least {format_count(task.runs)} times"
+    )
+    last = f", last at {format_moment(task.last)}" if task.last else ""
+    return f"{often}: {what}{last}; {_LAST_OUTCOMES[task.outcome]}."
 
 
 def _unended(task: RunningTask, paths: Sequence[str]) -> str:

@@ -46,7 +46,8 @@ def document(result: OomResult) -> dict[str, Any]:
             for loop in result.loops
         ],
         "ran_twice": [
-            {**asdict(task), "first": iso(task.first), "again": iso(task.again)} for task in result.twice
+            {**asdict(task), "first": iso(task.first), "again": iso(task.again), "last": iso(task.last)}
+            for task in result.twice
         ],
         "unended": [unended(task) for task in result.unended],
         "not_kills": map(_not_kill, result.not_kills),

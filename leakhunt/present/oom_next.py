@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from typing import NamedTuple
 
 from leakhunt.analysis.incident.covered import SILENT
+from leakhunt.analysis.incident.pairs import WORKER_NAMES
 from leakhunt.analysis.incident.places import place_of
 from leakhunt.model.evidence import Place
 from leakhunt.model.oom import OomKill
@@ -16,7 +17,6 @@ from leakhunt.units import format_duration, format_size
 
 _KUBERNETES = frozenset({"kubernetes", "containerd", "crio"})
 _ENGINES = {None: "docker", "docker": "docker", "ecs": "docker", "podman": "podman"}
-_WORKER = re.compile(r"(?i)python|celery|gunicorn|uwsgi|rq|dramatiq|huey|worker|^\d")
 _STAMP = re.compile(r"-([0-9]{8}T[0-9]{6})-[0-9]{1,9}\.bin$")
 _SAME_MOMENT_S = 5.0
 _MOST = 0.5  # of what a process held: an execution that took so much is no leak's last drop
@@ -60,7 +60,7 @@ def _worker_log(kill: OomKill, paths: Sequence[str]) -> NextStep | None:
     words = [f"{fetch} > worker.log 2>&1", _scan(paths or ("kernel.log",), "worker.log")]
     if not paths:
         words.insert(0, "dmesg --time-format iso > kernel.log")
-    other = kill.comm is not None and not _WORKER.search(kill.comm)
+    other = kill.comm is not None and not kill.comm.lower().startswith(WORKER_NAMES)
     what = "its own log of that time" if other else "the worker's log, which names the task"
     return NextStep(what, "; ".join(filter(None, words)))
 

@@ -122,7 +122,7 @@ def about(
 ) -> Iterator[Detail]:
     """Yield what is to be said below the sentence on a kill; the last is what to do next."""
     if kill.task is not None:
-        yield Detail(words.task_words(kill.task), "task")
+        yield Detail(words.task_of(kill), "task")
     yield Detail(words.certainty(kill), "note")
     if kill.at_least:
         yield Detail("this is at least one kill: the source says that it may stand for more", "note")
@@ -156,10 +156,7 @@ def _storm_line(burst: Sequence[OomKill], paths: Sequence[str], told: set[str], 
         details += about(known[0] if known else largest, paths, evidence=evidence)
     else:
         details += [
-            Detail(
-                f"{words.who(kill)}: {words.task_words(kill.task) if kill.task else 'task unknown'}", "task"
-            )
-            for kill in known[:_MOST_ROWS]
+            Detail(f"{words.who(kill)}: {words.task_of(kill)}", "task") for kill in known[:_MOST_ROWS]
         ]
         details.append(Detail(words.certainty(known[0]), "note"))
         details += _next(known[0], paths)

@@ -60,9 +60,9 @@ def sentence(kill: OomKill, *, owned: bool = True) -> str:
 
 
 def who(kill: OomKill) -> str:
-    """Name the process: ``ForkPoolWorker-3 (celery, pid 4242)``."""
+    """Name the process: ``ForkPoolWorker-3 (celery, pid 4242)``; a worker that it merely may have been is not named."""
     process = ", ".join(filter(None, (kill.comm, _pid(kill))))
-    worker = kill.worker
+    worker = None if doubtful(kill) else kill.worker
     if worker is not None and worker.name:
         return f"{worker.name} ({process})" if process else worker.name
     if worker is not None and worker.whole and not process:
@@ -70,6 +70,11 @@ def who(kill: OomKill) -> str:
     if kill.comm is None:
         return f"a process ({_pid(kill)})" if kill.pid is not None else "a process"
     return f"{kill.comm} ({_pid(kill)})" if kill.pid is not None else kill.comm
+
+
+def doubtful(kill: OomKill) -> bool:
+    """Tell whether the process may have been another than the worker that it was put to."""
+    return kill.worker is not None and kill.worker.confidence == "possible"
 
 
 def _pid(kill: OomKill) -> str:
@@ -144,6 +149,13 @@ def held(kill: OomKill) -> str:
     return ", ".join(f"{format_size(size)} {name}" for name, size in parts if size)
 
 
+def task_of(kill: OomKill) -> str:
+    """Name the task that was running, or those that it may have been; ``possibly`` where the worker may be another."""
+    if kill.task is None:
+        return "task unknown"
+    return f"possibly {task_words(kill.task)}" if doubtful(kill) else task_words(kill.task)
+
+
 def task_words(task: LostTask) -> str:
     """Name the task that was running, or those that it may have been."""
     if task.id is not None or (task.name is not None and not task.candidates):
@@ -173,10 +185,16 @@ def certainty(kill: OomKill) -> str:
         "probable": "probable: another program says so, no kernel line does",
         "possible": "possible: a SIGKILL, with no kernel line",
     }[kill.confidence]
+    if kill.confidence == "probable" and "kill line" in kill.missing:
+        words = "probable: the kernel's report says so, but for its last line"
     worker = kill.worker
     if worker is None or worker.matched == ("its own log",):
         return words
-    return f"{words}; worker {worker.confidence} ({', '.join(map(_matched, worker.matched))})"
+    why = ", ".join(map(_matched, worker.matched))
+    if not doubtful(kill):
+        return f"{words}; worker {worker.confidence} ({why})"
+    whole = f"the whole {worker.program} worker" if worker.whole else f"a process of {worker.program}"
+    return f"{words}; possibly {worker.name or whole} ({why})"
 
 
 def _matched(what: str) -> str:
@@ -192,16 +210,17 @@ def _matched(what: str) -> str:
     )
 
 
-def running(task: LostTask | None) -> str:
+def running(kill: OomKill | None) -> str:
     """Say in half a sentence what was running; empty if nothing is known."""
-    if task is None:
+    task = kill.task if kill is not None else None
+    if kill is None or task is None:
         return ""
-    total = len(task.candidates) + task.omitted
+    total, possibly = len(task.candidates) + task.omitted, "possibly " if doubtful(kill) else ""
     if task.how == "all":
-        return f", with {count_of(total, 'task')} in flight"
+        return f", {possibly}with {count_of(total, 'task')} in flight"
     if task.name is not None:
-        return f", running {task.name}"
-    return f", running one of {count_of(total, 'task')}" if total else ""
+        return f", {possibly}running {task.name}"
+    return f", {possibly}running one of {count_of(total, 'task')}" if total else ""
 
 
 def others(kill: OomKill) -> list[str]:

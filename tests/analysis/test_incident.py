@@ -330,14 +330,14 @@ class TestPatterns:
         assert (loop.id, loop.how, loop.kills) == (None, "same arguments", 2)
 
     def test_a_task_seen_again_is_told_once_with_its_end(self) -> None:
-        """Received again and then succeeded: it ran twice, and succeeded in the end."""
+        """Received again and then succeeded: it ran twice, since it was received again, and succeeded in the end."""
         line = Evidence("celery.log", 9, "Task a.b[1] received")
         again = [
             TaskAgain("a.b", "1", "received", at(0), at(5), line),
             TaskAgain("a.b", "1", "succeeded", at(0), at(9), line),
         ]
         (found,) = ran_twice(again)
-        assert (found.outcome, found.again) == ("succeeded", at(9))
+        assert (found.outcome, found.again) == ("succeeded", at(5))
 
 
 class TestChoosing:

@@ -28,6 +28,7 @@ from leakhunt.present.oom import oom_report
 from leakhunt.present.oom_document import document
 from leakhunt.present.oom_next import next_step
 from leakhunt.present.oom_tables import rows_report
+from leakhunt.readers import follow
 from leakhunt.readers.kernel_log.scan import scan
 from leakhunt.render import csv, markdown, terminal
 from leakhunt.render.json import render
@@ -366,8 +367,18 @@ class TestLostAndDoubled:
         source = write(tmp_path, "kern.log", *lines)
         events = [*scan(iter([source.read_bytes()]), "kern.log")]
         monkeypatch.setattr(following, "follow", lambda *_args: iter(events))
-        told_of = {one.pid for one in following.follow_kills((), Settings())}
+        told_of = {one.kill.pid for one in following.follow_kills((), Settings())}
         assert told_of == set(range(1, 1502))
+
+    def test_a_kill_is_told_again_once_its_worker_is_known(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The second time says so, so that nobody is called twice for one kill."""
+        events = [kill(100.0, 10, cgroup=in_docker()), follow.Pause(), death(100.4, 50, place=IN_DOCKER)]
+        monkeypatch.setattr(following, "follow", lambda *_args: iter(events))
+        found = list(following.follow_kills((), Settings()))
+        assert [(told.kill.pid, told.kill.worker is not None, told.again) for told in found] == [
+            (10, False, False),
+            (10, True, True),
+        ]
 
     def test_every_sign_s_evidence_is_kept(self) -> None:
         """A report of eighty lines leaves room for the lines that name the worker and the task."""

@@ -13,8 +13,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
-from conftest import ROOT, Run, document, squeezed, subprocess_environment
+from conftest import ROOT, Run, document, schema, squeezed, subprocess_environment
 
 OOM = "fixtures/oom"
 CASES = tuple(
@@ -215,7 +216,10 @@ def test_following_tells_each_kill_and_runs_a_command(tmp_path: Path) -> None:
     ) as process:
         assert process.stdout is not None
         try:
-            assert json.loads(process.stdout.readline())["comm"] == "old"
+            first = json.loads(process.stdout.readline())
+            one = {"$defs": schema("oom")["$defs"], "$ref": "#/$defs/kill"}
+            jsonschema.Draft202012Validator(one).validate(first)
+            assert (first["comm"], first["again"]) == ("old", False)
             with open(log, "a", encoding="utf-8") as file:
                 file.write(KILL.format(pid=2, comm="new"))
             assert json.loads(process.stdout.readline())["comm"] == "new"

@@ -21,9 +21,7 @@ def shortfall(
         boot_time: when the machine was started, where that is known: older kills do not count.
     """
     kernel = _of_the_kernel(kills, boot_time)
-    counting = [counter for counter in counters if counter.name == "oom_kill"]
-    whole = [counter for counter in counting if counter.scope == "host"]
-    for counter in whole or counting:
+    for counter in counting(counters):
         found, where = _found(counter, kernel)
         if counter.value > found:
             yield (
@@ -33,14 +31,19 @@ def shortfall(
 
 
 def unseen(counters: Sequence[Counter], kills: Sequence[OomKill], boot_time: datetime | None = None) -> int:
-    """Return how many kills of the whole machine were counted and not found; see :func:`shortfall`."""
+    """Return how many kills were counted and not found; see :func:`shortfall`.
+
+    They are the whole machine's, or those of one control group where no other count is there: one group may hold another.
+    """
     kernel = _of_the_kernel(kills, boot_time)
-    missing = [
-        counter.value - len(kernel)
-        for counter in counters
-        if counter.name == "oom_kill" and counter.scope == "host"
-    ]
+    missing = [counter.value - _found(counter, kernel)[0] for counter in counting(counters)]
     return max([0, *missing])
+
+
+def counting(counters: Sequence[Counter]) -> list[Counter]:
+    """Return those that count kills: the machine's, which are of all groups, or else the groups'."""
+    kills = [counter for counter in counters if counter.name == "oom_kill"]
+    return [counter for counter in kills if counter.scope == "host"] or kills
 
 
 def _of_the_kernel(kills: Sequence[OomKill], boot_time: datetime | None) -> list[OomKill]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+import os.path
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from leakhunt.analysis.incident.daytime import dayless, with_days
 from leakhunt.analysis.incident.evidence import with_more
+from leakhunt.analysis.incident.groups import owner_name
 from leakhunt.analysis.incident.pairs import KILLED, PROMPT_S, UNKNOWN, WINDOW_S, Pair, pairs_of
 from leakhunt.analysis.incident.places import in_container
+from leakhunt.analysis.incident.rivals import Rivals, named
 from leakhunt.analysis.incident.zones import zone_hint
 from leakhunt.model.evidence import Evidence
 from leakhunt.model.incident import WorkerDeath
@@ -16,6 +20,8 @@ from leakhunt.model.oom import Candidate, LostTask, NotAKill, OomKill, Process, 
 from leakhunt.moments import NEVER
 from leakhunt.units import format_duration
 
+_MOST_DOUBTS = 3
+_AS_WELL = "as well as"
 _SURE = frozenset({"accepted", "child", "named"})
 _TEXTS = {
     "time-limit": "killed by its main process for running longer than its hard time limit",
@@ -42,32 +48,42 @@ def join_deaths(
         deaths that are no kills for want of memory; and warnings.
     """
     found = list(kills)
-    deaths = sorted(deaths, key=_order)
+    told = sorted(deaths, key=_order)
+    deaths, given = with_days(found, told, window_s)
     joined: set[int] = set()
     taken: set[int] = set()
     pairs = list(pairs_of(found, deaths, window_s))
     wholes = _Wholes(found)
-    rivals = Counter({(pair.silent, wholes[pair.kill], pair.death) for pair in pairs})
-    of_kill = Counter((silent, kill) for silent, kill, _ in rivals)
-    of_death = Counter((silent, death) for silent, _, death in rivals)
-    for pair in _matched(pairs):
+    matched = _matched(pairs)
+    rivals = Rivals(kills, pairs, matched, wholes.__getitem__)
+    doubts: dict[int, list[str]] = defaultdict(list)
+    for pair in matched:
         if pair.kill in taken:  # with the group that it was a part of
             continue
         death = deaths[pair.death]
-        alone = of_kill[pair.silent, wholes[pair.kill]] <= 1 and of_death[pair.silent, pair.death] <= 1
+        alone, as_good = rivals.none(pair), rivals.as_good(pair)
         joined.add(pair.death)
+        if as_good:
+            doubts[pair.kill].append(f"{named([kills[at] for at in as_good])} that worker as well")
+            own = f"{_AS_WELL} the kill of {' '.join(owner_name(kills[pair.kill]))}, this one fits {_shown(death)}"
+            for at in as_good:
+                doubts[at].append(own)
         for at in wholes.all_of(pair.kill) if pair.silent else (pair.kill,):
             if at not in taken:
                 taken.add(at)
-                found[at] = _with(found[at], death, pair, alone=alone)
-    left = [death for at, death in enumerate(deaths) if at not in joined]
+                found[at] = _with(found[at], death, pair, alone=alone and not as_good, placed=not as_good)
+                if pair.death in given:
+                    found[at] = _of_that_day(found[at], death)
+    for at, notes in doubts.items():
+        found[at] = replace(found[at], notes=(*found[at].notes, *_doubts(notes, joined=at in taken)))
+    left = [death for at, death in enumerate(told) if at not in joined]
     found += [_kill_of(death) for death in left if death.cause in KILLED]
     not_kills = tuple(
         _no_kill(death)
         for death in left
         if death.cause not in KILLED and not (death.cause == "vanished" and death.until is None)
     )
-    return tuple(found), not_kills, tuple(zone_hint(kills, left, window_s))
+    return tuple(found), not_kills, (*zone_hint(kills, left, window_s), *(dayless(left) if kills else ()))
 
 
 def _order(death: WorkerDeath) -> tuple[object, ...]:
@@ -125,8 +141,36 @@ class _Wholes:
         return self._members.get(at, (at,))
 
 
-def _with(kill: OomKill, death: WorkerDeath, pair: Pair, *, alone: bool) -> OomKill:
-    """Add to a kill which worker it was and what that was running."""
+def _of_that_day(kill: OomKill, death: WorkerDeath) -> OomKill:
+    """Say that the day of a worker's death is this kill's, so that it is possible at most."""
+    worker = replace(kill.worker, confidence="possible") if kill.worker is not None else None
+    name = os.path.basename(death.evidence[0].source)
+    note = f"the stamps of {name} have no date: of all kills this is the only one at that time of day in UTC"
+    return replace(kill, worker=worker, notes=(*kill.notes, note))
+
+
+def _doubts(notes: Sequence[str], *, joined: bool) -> Sequence[str]:
+    """Return what is to be said of a kill's rivals; one that has a worker says what else that may have been alone."""
+    return [note for note in notes if not note.startswith(_AS_WELL)] if joined else notes[:_MOST_DOUBTS]
+
+
+def _shown(death: WorkerDeath) -> str:
+    """Name a worker that died, and the task that it was running if that is known."""
+    task = _task(death)
+    name = death.name or f"a {death.program} worker"
+    return f"{name} with task {task.name}" if task is not None and task.name is not None else name
+
+
+def _with(kill: OomKill, death: WorkerDeath, pair: Pair, *, alone: bool, placed: bool = True) -> OomKill:
+    """Add to a kill which worker it was and what that was running.
+
+    Args:
+        kill: the kill.
+        death: the worker's.
+        pair: what speaks for both being one.
+        alone: whether neither may belong to another.
+        placed: whether the worker's place is the kill's.
+    """
     timed = pair.distance != UNKNOWN
     ended = death.cause == "vanished" and death.until is None and kill.group is None
     if timed and not ended and (pair.same_pid or (pair.same_place and alone)):
@@ -139,7 +183,7 @@ def _with(kill: OomKill, death: WorkerDeath, pair: Pair, *, alone: bool) -> OomK
         kill,
         worker=_worker(death, confidence, pair.matched, whole=death.cause == "vanished" and not ended),
         task=_task(death, all_lost=not ended),
-        place=kill.place.filled(death.place),
+        place=kill.place.filled(death.place) if placed else kill.place,
         notes=(*kill.notes, *_notes(death, pair, ended=ended)),
         confidence="probable" if kill.confidence == "possible" and death.cause == "oom" else kill.confidence,
         evidence=with_more(kill.evidence, _evidence(death)),

@@ -50,7 +50,15 @@ def _owner_at(kill: OomKill, place: Place) -> tuple[str, str]:
         return "cgroup", kill.cgroup.limited or ""
     if kill.worker is not None and kill.worker.node:
         return "node", kill.worker.node
-    return "comm", kill.comm or (kill.worker.program if kill.worker else "") or "unknown"
+    return "comm", kill.comm or _program(kill) or "unknown"
+
+
+def _program(kill: OomKill) -> str | None:
+    """Return what a worker is called; a shell tells of its children."""
+    worker = kill.worker
+    if worker is None:
+        return None
+    return worker.name if worker.program == "shell" else worker.program
 
 
 def _owner(kill: OomKill) -> tuple[str, str, str]:

@@ -20,7 +20,7 @@ _SILENCE_S = 600.0
 _PID = 4
 _ENOUGH = 2
 _STRANGE = 3  # a process of another name needs more than the time
-_WORKER_NAMES = ("python", "celery", "[celery", "fork", "gunicorn", "uwsgi", "rq", "dramatiq", "huey", "arq")
+WORKER_NAMES = ("python", "celery", "[celery", "fork", "gunicorn", "uwsgi", "rq", "dramatiq", "huey", "arq")
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def _pair(kill: OomKill, death: WorkerDeath, at: int, number: int, window_s: flo
         score += 2 if distance <= PROMPT_S else 1
         matched.append(f"{distance:.1f} s" if distance else "time")
     if kill.comm is not None:
-        alike = _is_worker_name(kill.comm, death)
+        alike = is_worker_name(kill.comm, death)
         score += 1 if alike else -_STRANGE
         matched += ["name"] * alike
     if score < _ENOUGH:
@@ -131,7 +131,8 @@ def _same_pid(kill: OomKill, death: WorkerDeath, same: Kinship) -> bool | None:
     return False if in_service and on_host else None
 
 
-def _is_worker_name(comm: str, death: WorkerDeath) -> bool:
+def is_worker_name(comm: str, death: WorkerDeath) -> bool:
+    """Tell whether a process's name is one that workers have, or that one's own."""
     name = comm.lower()
-    known = (*_WORKER_NAMES, death.program, (death.name or death.program).lower()[:15])
+    known = (*WORKER_NAMES, death.program, (death.name or death.program).lower()[:15])
     return name.startswith(known)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -50,8 +51,20 @@ def join(
     """
     told, not_signs = join_signs([_quoted(kill) for kill in kills], _once(signs, _sign_key))
     joined, not_deaths, warnings = join_deaths(told, _once(deaths, _death_key), window_s=window_s)
-    ordered = sorted(joined, key=lambda kill: kill.when or NEVER)
-    return Story(tuple(ordered), (*not_signs, *not_deaths), ran_twice(again), warnings)
+    ordered = sorted(_without_echoes(joined), key=lambda kill: kill.when or NEVER)
+    return Story(tuple(ordered), (*not_signs, *not_deaths), ran_twice(again, ordered), warnings)
+
+
+def _without_echoes(kills: Sequence[OomKill]) -> Iterator[OomKill]:
+    """Yield kills but for bare exits without a time of a container that is known to have been killed: one for each kill."""
+    known = Counter((kill.place.container, kill.place.pod) for kill in kills if kill.confidence != "possible")
+    for kill in kills:
+        name = kill.place.container, kill.place.pod
+        bare = kill.killer == "unknown" and kill.when is None and kill.pid is None and kill.worker is None
+        if bare and kill.confidence == "possible" and kill.place.container is not None and known[name] > 0:
+            known[name] -= 1
+        else:
+            yield kill
 
 
 def _quoted(kill: OomKill) -> OomKill:

@@ -8,8 +8,9 @@ from typing import Union
 from leakhunt.model.evidence import Evidence
 from leakhunt.model.oom import IncompleteReport, Loss, NotAKill, OomKill, Process
 from leakhunt.readers.kernel_log import lines as said
+from leakhunt.readers.kernel_log.chosen import unfinished
 from leakhunt.readers.kernel_log.lines import Kill, Line
-from leakhunt.readers.kernel_log.report import Report, add_usage, fits, incomplete, joined, table_of
+from leakhunt.readers.kernel_log.report import Report, add_usage, fits, joined, table_of
 from leakhunt.readers.kernel_log.sighting import Sighting
 from leakhunt.readers.kernel_log.stamps import Stamp
 from leakhunt.readers.kernel_log.times import Clock, Moment
@@ -142,7 +143,14 @@ class Episodes:
     def _close(self, key: tuple[str | None, str | None]) -> None:
         report = self._forget(key)
         if report is not None and not report.kills and not report.empty:
-            self.events.append(incomplete(report))
+            self._give_up(report)
+
+    def _give_up(self, report: Report, reaped: Process | None = None) -> None:
+        """Tell of a report whose kill line is missing."""
+        found = unfinished(report, reaped)
+        if isinstance(found, OomKill) and found.pid is not None:
+            self._know(found.pid)
+        self.events.append(found)
 
     def _forget(self, key: tuple[str | None, str | None]) -> Report | None:
         report = self._open.pop(key, None)
@@ -274,14 +282,12 @@ class Episodes:
         if line.pid in self._pids:
             return
         self._know(line.pid)
-        report = next((one for one in self._open.values() if not one.kills), None)
-        if report is None:
-            report = Report(self._next(), stamp, self._clock.place(stamp))
-        else:
-            key = next(key for key, one in self._open.items() if one is report)
-            self._forget(key)
+        waiting = [key for key, one in self._open.items() if not one.kills and one.may_choose(line.pid)]
+        waiting.sort(key=lambda key: not self._open[key].names(line.pid))
+        report = self._forget(waiting[0]) if waiting else None
+        report = report or Report(self._next(), stamp, self._clock.place(stamp))
         report.keep(evidence)
-        self.events.append(incomplete(report, Process(line.pid, line.comm)))
+        self._give_up(report, Process(line.pid, line.comm))
 
     def _other(self, stamp: Stamp, line: said.Other, evidence: Evidence) -> None:
         process = Process(line.pid, line.comm) if line.comm is not None else None

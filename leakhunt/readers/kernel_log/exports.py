@@ -17,7 +17,7 @@ _BLOCK = 1 << 18
 _LONGEST_LINE = 1 << 20
 _MOST_FAULTS = 200
 # What is kept of an entry of the journal's export format.
-_FIELDS = frozenset(
+FIELDS = frozenset(
     {
         "MESSAGE", "__REALTIME_TIMESTAMP", "__MONOTONIC_TIMESTAMP", "_SOURCE_MONOTONIC_TIMESTAMP",
         "_SOURCE_REALTIME_TIMESTAMP", "_BOOT_ID", "_TRANSPORT", "_HOSTNAME", "_PID", "SYSLOG_IDENTIFIER",
@@ -41,7 +41,7 @@ def export_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
         found = []
         while (field := _export_field(buffer, at)) is not None:
             name, value, at = field
-            if name in _FIELDS:
+            if name in FIELDS:
                 entry[name] = value.decode("utf-8", "backslashreplace")
             elif not name and entry:
                 found.append(json.dumps(entry).encode())

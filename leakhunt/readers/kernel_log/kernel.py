@@ -31,7 +31,9 @@ MARKERS = (
     b": page allocation failure: order:",
 )
 # What people leave of a report when they look for some words of it only; such excerpts are short.
-_EXCERPT_MARKERS = (b"ut of memory", b"oom-kill:constraint=", b" killed as a result of limit of ")
+_EXCERPT_MARKERS = (
+    b"ut of memory", b"oom-kill:constraint=", b" killed as a result of limit of ", b"oom_reaper: reaped process ",
+)  # fmt: skip
 _EXCERPT = 1 << 20
 # How the parts of a report begin that has lost its header.
 _PARTS = (b" killed as a result of limit of ", b"memory: usage ", b" tgid ")

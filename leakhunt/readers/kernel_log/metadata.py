@@ -90,6 +90,9 @@ def whose(value: dict[str, Any]) -> Whose:
     """Read the well-known fields that name a host, a unit, a container or a pod."""
     if _ROOTS.isdisjoint(value):
         return _NOBODY
+    hosts = (
+        (*_HOSTS, ("host",)) if "ident" in value else _HOSTS
+    )  # else it may be the one that a browser asked for
     container, container_id = _first(value, _CONTAINERS), _container_id(value)
     pod = _first(value, _PODS)
     namespace = _first(value, _NAMESPACES) if pod is not None else None
@@ -99,7 +102,7 @@ def whose(value: dict[str, Any]) -> Whose:
     ):  # else it is that of the daemon which speaks for the container
         unit = _first(value, _UNITS)
     return Whose(
-        _first(value, _HOSTS),
+        _first(value, hosts),
         unit,
         container.lstrip("/") if container is not None else None,
         container_id,

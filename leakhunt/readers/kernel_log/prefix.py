@@ -6,33 +6,11 @@ import re
 from collections.abc import Callable
 from functools import lru_cache
 
-from leakhunt.readers.kernel_log import speakers
+from leakhunt.readers.kernel_log import dates, speakers
 from leakhunt.readers.kernel_log.months import MONTHS
-from leakhunt.readers.kernel_log.stamps import Stamp, Wall, clock_of, iso_wall, micro_of
+from leakhunt.readers.kernel_log.stamps import Stamp, Wall, clock_of, iso_wall, micro_of, said_earlier
 
 _MOST_PREFIXES = 16
-_FRACTION = r"(?:[.,](\d{1,9}))?"
-_ISO = re.compile(
-    r"(?:\w{2,12}\.? )?(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)" + _FRACTION
-    + r"(?: ?(Z\b|[+-]\d\d:?\d\d)| ([A-Z]{3,5})(?= ))?(?::? |$)"
-)  # fmt: skip
-_BRACKET_ISO = re.compile(
-    r"\[(\d{4})-(\d\d)-(\d\d),?[T ](\d\d):(\d\d):(\d\d)" + _FRACTION
-    + r"(?: ?(Z|[+-]\d\d:?\d\d)| ([A-Z]{3,5})(?=[\] ]))?[^\]\n]{0,80}\] ?"
-)  # fmt: skip
-_SYSLOG = re.compile(
-    r"(?:[^\W\d]{2,4} )?(\w{1,6}\.?) {1,2}(\d{1,2}) (?:(\d{4}) )?(\d\d):(\d\d):(\d\d)" + _FRACTION
-    + r"(?: (\d{4}))?:? "
-)  # fmt: skip
-_CTIME = re.compile(
-    r"\[(?:[^\d\]\s]{1,8}\.? +)?([^\d\]\s]{1,8}\.?|\d{1,2}[月월]) +(\d{1,2})\.? (\d\d):(\d\d):(\d\d)"
-    + _FRACTION + r" (\d{4})\] ?"
-)  # fmt: skip
-_CTIME_DAY_FIRST = re.compile(
-    r"\[(?:[^\d\]\s]{1,8}\.? +)?(\d{1,2})\.? ([^\d\]\s]{1,8}\.?) (\d\d):(\d\d):(\d\d)" + _FRACTION
-    + r" (\d{4})\] ?"
-)  # fmt: skip
-_RELTIME = re.compile(r"\[([^\d\]\s]{1,8})(\d{1,2}) (\d\d):(\d\d)\] ")
 _MONOTONIC = re.compile(r"\[ *(\d{1,12}\.\d{3,9})(?:\*| *<[ *+\d.]{1,24}>)?\](?:\[ *([TC]\d{1,10})\])? ?")
 _DELTA = re.compile(r"\[(?:<[ \d.]{1,24}>| *\+\d{1,8}\.\d{1,9})\] ?")
 _CALLER = re.compile(r"\[ *([TC]\d{1,10})\] ?")
@@ -107,7 +85,7 @@ class _Reader:
         if match := self.take(_CALLER):
             self.caller = match[1]
             return True
-        if match := self.take(_BRACKET_ISO):
+        if match := self.take(dates.BRACKET_ISO):
             self.stamped(iso_wall(match))
             return True
         if match := self.take(speakers.POD_PREFIX):
@@ -117,19 +95,21 @@ class _Reader:
 
     def calendar(self) -> bool:
         """Take a stamp of ``dmesg -T`` or ``-e``, in any language."""
-        for pattern, month, day in ((_CTIME, 1, 2), (_CTIME_DAY_FIRST, 2, 1)):
+        for pattern, month, day in ((dates.CTIME, 1, 2), (dates.CTIME_DAY_FIRST, 2, 1)):
             match = pattern.match(self.text, self.at)
             if match and (number := MONTHS.get(match[month].lower().rstrip("."))):
                 self.at = match.end()
                 self.kernel = True
                 micro = micro_of(match[6])
-                self.stamped(Wall(int(match[7]), number, int(match[day]), *clock_of(match, 3), micro))
+                clock = clock_of(match, 3)
+                self.stamped(Wall(int(match[7]), number, int(match[day]), *clock, micro, counted=True))
                 return True
-        match = _RELTIME.match(self.text, self.at)
+        match = dates.RELTIME.match(self.text, self.at)
         if match and (number := MONTHS.get(match[1].lower())):
             self.at = match.end()
             self.kernel = True
-            self.stamped(Wall(None, number, int(match[2]), int(match[3]), int(match[4]), resolution=60.0))
+            moment = (int(match[2]), int(match[3]), int(match[4]))
+            self.stamped(Wall(None, number, *moment, resolution=60.0, counted=True))
             return True
         return False
 
@@ -142,7 +122,7 @@ class _Reader:
 
     def number(self) -> bool:
         """Take what begins with a digit."""
-        if match := self.take(_ISO):
+        if match := self.take(dates.ISO):
             self.stamped(iso_wall(match))
             return self.named()
         if match := self.take(speakers.KMSG):
@@ -164,6 +144,15 @@ class _Reader:
             self.wall.offset is None and self.wall.unix is None and wall.offset is not None
         ):
             self.wall = wall
+
+    def logged(self, wall: Wall) -> bool:
+        """Take a syslog's stamp and what is behind it; a kernel's line may have been printed again much later."""
+        outer = self.wall
+        self.stamped(wall)
+        self.named()
+        if outer is not None and self.kernel:
+            self.wall = said_earlier(outer, wall) or self.wall
+        return True
 
     def named(self) -> bool:
         """Take the host and the program behind a log's stamp."""
@@ -200,19 +189,27 @@ class _Reader:
         if self.take(_KERNEL):
             self.kernel, self.tag = True, self.tag or "kernel"
             return True
-        match = _SYSLOG.match(self.text, self.at)
+        match = dates.SYSLOG.match(self.text, self.at)
         if match and (number := MONTHS.get(match[1].lower().rstrip("."))):
             self.at = match.end()
             year = match[3] or match[8]
             micro = micro_of(match[7])
             resolution = 1e-6 if match[7] else 1.0
             moment = (int(match[2]), *clock_of(match, 4), micro)
-            self.stamped(Wall(int(year) if year else None, number, *moment, resolution=resolution))
-            return self.named()
-        if match := self.take(_ISO):  # the name of a weekday first
+            wall = Wall(int(year) if year else None, number, *moment, resolution=resolution)
+            return self.logged(wall)
+        if match := self.take(dates.ISO):  # the name of a weekday first
             self.stamped(iso_wall(match))
             return self.named()
-        return self.take(speakers.KLOG) is not None or self.quiet_word()
+        return self.klog() or self.quiet_word()
+
+    def klog(self) -> bool:
+        """Take what Kubernetes' programs write, unless somebody has put a stamp in front of theirs."""
+        match = self.take(speakers.KLOG)
+        if match and self.wall is None:
+            moment = (int(match[1]), int(match[2]), *clock_of(match, 3), int(match[6]))
+            self.wall = Wall(None, *moment, resolution=1e-6)
+        return match is not None
 
     def quiet_word(self) -> bool:
         """Take a prefix that says nothing."""
@@ -229,6 +226,9 @@ class _Reader:
             return True
         if match := self.take(speakers.COMPOSE):
             self.container = match[1]
+            return True
+        if self.wall is None and (match := self.take(speakers.STERN)):
+            self.pod, self.container = match[1], match[2]
             return True
         return any(
             self.take(pattern)
@@ -249,7 +249,7 @@ class _Reader:
         return bare and self.take(speakers.QUOTED) is not None
 
     def blank(self) -> bool:
-        """Take spaces in front of a further prefix or of the text."""
+        """Take a space."""
         self.at += 1
         return True
 

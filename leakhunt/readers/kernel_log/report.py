@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
 
 from leakhunt.model.evidence import Evidence
-from leakhunt.model.oom import IncompleteReport, MemoryLimit, Owner, Process, TaskRow
+from leakhunt.model.oom import MemoryLimit, Owner, Process, TaskRow
 from leakhunt.readers.kernel_log.cgroup import owner_of
 from leakhunt.readers.kernel_log.lines import Constraint, Kill, Limited, Selection, TaskLine, Usage
 from leakhunt.readers.kernel_log.stamps import Stamp
@@ -185,6 +186,33 @@ class Report:
                             return size
         return self.page_size
 
+    def name_of(self, kill: Kill) -> str:
+        """Return the name on a kill line; where the line is cut inside it, the report may know the rest."""
+        if not kill.cut or kill.total_vm is not None:
+            return kill.comm
+        named = [(one.pid, comm) for one, comm in self._chosen()]
+        if self.table is not None:
+            named += [(int(row[0]), _name(row[-1])) for row in self.rows]
+        names = (name for pid, name in named if pid == kill.pid and name.startswith(kill.comm))
+        return next(names, kill.comm)
+
+    def _chosen(self) -> Iterator[tuple[Constraint | Selection, str]]:
+        """Yield the lines that name whom the kernel chose, each with the name."""
+        if self.constraint is not None and self.constraint.task is not None:
+            yield self.constraint, self.constraint.task
+        if self.selection is not None:
+            yield self.selection, self.selection.comm
+
+    def names(self, pid: int) -> bool:
+        """Tell whether the report says that the kernel chose that process."""
+        return any(line is not None and line.pid == pid for line in (self.constraint, self.selection))
+
+    def may_choose(self, pid: int) -> bool:
+        """Tell whether that process may be the one that was chosen, or a thread of it."""
+        if self.constraint is None or self.constraint.pid is None or self.names(pid):
+            return True
+        return self.table is not None and not self.is_process(pid)
+
     def is_process(self, pid: int) -> bool:
         """Tell whether the table has a process of that pid."""
         return self.table is not None and any(int(row[self.table.places.tgid]) == pid for row in self.rows)
@@ -211,29 +239,6 @@ class Report:
 def _name(raw: str | bytes) -> str:
     """Return the last column of a row, as text and without what a terminal left behind it."""
     return (raw if isinstance(raw, str) else raw.decode("utf-8", "backslashreplace")).rstrip()
-
-
-def incomplete(report: Report, victim: Process | None = None) -> IncompleteReport:
-    """Return what there is of a report without its kill line."""
-    constraint, selection = report.constraint, report.selection
-    if victim is None and constraint is not None and constraint.pid is not None:
-        victim = Process(constraint.pid, constraint.task or "")
-    elif victim is None and selection is not None:
-        victim = Process(selection.pid, selection.comm, selection.score)
-    parts = (("header", report.invoker), ("selection", victim), ("kill line", None))
-    return IncompleteReport(
-        when=report.place.when,
-        uncertainty_s=report.place.uncertainty_s,
-        monotonic=report.stamp.monotonic,
-        host=report.stamp.host,
-        scope=report.scope(selection.message if selection else None),
-        invoker=report.invoker,
-        victim=victim,
-        cgroup=report.owner(),
-        memory=report.limit(),
-        missing=tuple(name for name, part in parts if part is None),
-        evidence=tuple(report.evidence),
-    )
 
 
 def fits(report: Report, kill: Kill) -> bool:

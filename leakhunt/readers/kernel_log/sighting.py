@@ -16,6 +16,7 @@ _NOWHERE = Place()
 SAME_KILL_S = 30.0
 MOST_SIGHTINGS = 40
 _MAY_BE_MISSING = {"task table", "page size", "unit of pgtables"}
+_CUT = "its kill line is cut off in the middle, so that its sizes are missing"
 _PGTABLES_BUG = re.compile(r"5\.4\.[0-6](?!\d)")
 
 
@@ -55,9 +56,11 @@ class Sighting:
         if len(self.evidence) < MOST_SIGHTINGS:
             self.evidence.append(evidence)
         if (self.quoted and not quoted) or (self.kill.cut and not kill.cut):
+            # When a quotation was written says little.
+            said_late = self.quoted and not quoted and place.when is not None
             self.kill, self.quoted = kill, quoted and self.quoted
             self.stamp = stamp if self.stamp.monotonic is None else self.stamp
-            self.place = place if self.place.when is None else self.place
+            self.place = place if self.place.when is None or said_late else self.place
 
     def value(self) -> OomKill:
         """Return the kill with all that its report says."""
@@ -81,7 +84,7 @@ class Sighting:
             uid = constraint.uid
         return OomKill(
             pid=kill.pid,
-            comm=kill.comm,
+            comm=report.name_of(kill),
             when=self.place.when,
             uncertainty_s=self.place.uncertainty_s,
             monotonic=self.stamp.monotonic,
@@ -114,14 +117,19 @@ class Sighting:
             complete=not set(missing) - _MAY_BE_MISSING,
             missing=missing,
             evidence=(*(() if self.member else report.evidence), *self.evidence),
+            notes=(_CUT,) if kill.cut and kill.total_vm is None else (),
             copies=self.copies,
+            drifts=self.place.drifts,
         )
 
     def _confidence(self) -> str:
-        """A kill line with its sizes is the kernel's; without, something else must say that the kernel wrote it."""
+        """A kill line with its sizes is the kernel's; without, something else must say that the kernel wrote it.
+
+        What another program quotes was the kernel's once, or made up: it is another program's word.
+        """
         kernel = self.stamp.kernel and not self.quoted
         if self.kill.total_vm is not None or kernel or not self.report.empty:
-            return "confirmed"
+            return "probable" if self.quoted else "confirmed"
         return "possible"
 
     def _missing(self, scope: str, page_size: int | None) -> tuple[str, ...]:

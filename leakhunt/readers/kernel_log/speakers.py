@@ -28,6 +28,10 @@ POD_PREFIX = re.compile(r"\[(?:pod/([\w.-]{1,253})/([\w.-]{1,63})|[\w.-]{1,80}/[
 CRI = re.compile(r"(?:stdout|stderr) [FP](?::\w{1,16})? ")
 FACILITY = re.compile(r"(?:kern|user|daemon|syslog|auth|local\d) {0,3}:\w{2,6} {0,3}: ")
 KLOG = re.compile(r"[IWEF](\d\d)(\d\d) (\d\d):(\d\d):(\d\d)\.(\d{6}) +\d{1,10} [\w.-]{1,80}:\d{1,6}\] ")
+# What stern writes: the pod, whose name ends with letters by chance or a number, its container, and the line.
+STERN = re.compile(
+    r"([a-z0-9][a-z0-9.-]{0,240}-(?:[a-z0-9]{5}|\d{1,4})) ([a-z0-9][a-z0-9-]{0,62}) (?=\[?\d{4}-\d\d-\d\d[T ]\d\d:)"
+)
 COMPOSE = re.compile(r"([\w.-]{1,120}) +\| ")
 GUEST = re.compile(r"(?:\w{1,4}\(\d{1,3}\) )?[\w:+-]{1,40} - Guest: ")
 REPEATED = re.compile(r"message repeated \d{1,9} times: \[ ?")

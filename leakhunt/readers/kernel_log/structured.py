@@ -18,6 +18,7 @@ from leakhunt.readers.kernel_log.exports import (
 from leakhunt.readers.kernel_log.metadata import whose
 from leakhunt.readers.kernel_log.prefix import strip
 from leakhunt.readers.kernel_log.stamps import Stamp, Wall
+from leakhunt.readers.kernel_log.verbose import is_verbose, verbose_lines
 
 TEXT, KMSG, CRI = "text", "kmsg", "cri"
 JOURNAL_JSON, JOURNAL_EXPORT = "journal-json", "journal-export"
@@ -28,6 +29,9 @@ PLAIN = frozenset({TEXT, KMSG, CRI})  # a line is a prefix and a text
 _HEAD = 1 << 16
 _KMSG = re.compile(rb"\d{1,4},\d{1,20},\d{1,20},[-c+]")
 _EXPORT = re.compile(rb"(?:__CURSOR|__REALTIME_TIMESTAMP|__MONOTONIC_TIMESTAMP|_BOOT_ID)=")
+_TIMES = ("time", "timestamp", "@timestamp", "ts")
+_EPOCHAL = 5e8  # seconds: no machine runs for so long, and no log is from before 1985
+_MILLISECONDS = 1e11
 _BYTES_MESSAGE = (b'"MESSAGE":[', b'"MESSAGE" : [', b'"MESSAGE": [')
 
 Unwrapped = Iterable[tuple[Stamp, str]]
@@ -56,7 +60,7 @@ def kind_of(head: bytes) -> str:  # noqa: PLR0911 - one line a kind
         return KMSG
     if CRI_LINE.match(line):
         return CRI
-    if _EXPORT.match(line):
+    if _EXPORT.match(line) or is_verbose(line):
         return JOURNAL_EXPORT
     if line.startswith((b"\x1e", b"data: {")):
         return JOURNAL_JSON
@@ -82,10 +86,22 @@ def more_markers(kind: str) -> tuple[bytes, ...]:
 def as_lines(kind: str, chunks: Iterable[bytes]) -> Iterator[bytes]:
     """Turn the kinds that do not come in lines into one JSON text a line; the others pass as they are."""
     if kind == JOURNAL_EXPORT:
-        return export_lines(chunks)
+        return _of_journal(chunks)
     if kind in {DMESG_JSON, JSON_STREAM}:
         return value_lines(chunks)
     return joined_lines(chunks) if kind == CRI else iter(chunks)
+
+
+def _of_journal(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Read fields, of which the journal has two forms: for programs, and for people."""
+    rest = iter(chunks)
+    head: list[bytes] = []
+    for chunk in rest:
+        head.append(chunk)
+        if not chunk or b"\n" in chunk:
+            break
+    read = verbose_lines if is_verbose(b"".join(head).lstrip()[:_HEAD]) else export_lines
+    return read(itertools.chain(head, rest))
 
 
 def unwrapper(kind: str) -> Callable[[bytes], Unwrapped]:
@@ -178,16 +194,17 @@ def _stamp_of(value: dict[str, Any]) -> Stamp:
     )
     if monotonic is not None:
         monotonic /= 1e6
-    time = value.get("time", value.get("timestamp"))
-    if wall is None and isinstance(time, str):
-        wall = strip(time + " ")[0].wall
-    elif wall is None and isinstance(time, (int, float)) and not isinstance(time, bool):
-        if time > 1e11:
-            wall = Wall(unix=time / 1e3, resolution=1e-3)
-        elif "msg" in value:
-            monotonic = float(time)
-    identifier = value.get("SYSLOG_IDENTIFIER")
-    kernel = value.get("_TRANSPORT") == "kernel" or ("pri" in value and "msg" in value)
+    if wall is None:
+        wall = next(filter(None, (_wall_at(value[key]) for key in _TIMES if key in value)), None)
+    time = value.get("time")
+    if wall is None and "msg" in value and isinstance(time, (int, float)) and not isinstance(time, bool):
+        monotonic = float(time)
+    identifier = value.get("SYSLOG_IDENTIFIER", value.get("ident"))
+    kernel = (
+        value.get("_TRANSPORT") == "kernel"
+        or ("pri" in value and "msg" in value)
+        or value.get("ident") == "kernel"
+    )
     boot = value.get("_BOOT_ID")
     owner = whose(value)
     return Stamp(
@@ -202,6 +219,17 @@ def _stamp_of(value: dict[str, Any]) -> Stamp:
         container_id=owner.container_id,
         pod=owner.pod,
     )
+
+
+def _wall_at(time: object) -> Wall | None:
+    """Read a moment, as a text or as seconds or milliseconds since 1970."""
+    if isinstance(time, str):
+        return strip(time + " ")[0].wall
+    if not isinstance(time, (int, float)) or isinstance(time, bool) or not _EPOCHAL < time < _EPOCHAL * 1e6:
+        return None
+    if time > _MILLISECONDS:
+        return Wall(unix=time / 1e3, resolution=1e-3)
+    return Wall(unix=float(time), resolution=1.0 if isinstance(time, int) else 1e-3)
 
 
 def _number(value: object) -> float | None:

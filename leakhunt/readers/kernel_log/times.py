@@ -17,11 +17,16 @@ _MONOTONIC_ONLY_S = 2.0
 
 
 class Moment(NamedTuple):
-    """A time in UTC, how far off it may be, and the boot it lies in."""
+    """A time in UTC, how far off it may be, and the boot it lies in.
+
+    Attributes:
+        drifts: whether it was counted from the start of the machine alone: nobody knows how far such a time is off.
+    """
 
     when: datetime | None
     uncertainty_s: float | None
     boot_number: int
+    drifts: bool = False
 
 
 @dataclass
@@ -114,9 +119,9 @@ class Clock:
         if stamp.wall is not None:
             when, doubt = self._wall(stamp.wall)
             if when is not None:
-                return Moment(when, doubt, number)
+                return Moment(when, doubt, number, stamp.wall.counted)
         if stamp.monotonic is not None and self.boot_time is not None and number == 0:
-            return Moment(_later(self.boot_time, stamp.monotonic), _MONOTONIC_ONLY_S, number)
+            return Moment(_later(self.boot_time, stamp.monotonic), _MONOTONIC_ONLY_S, number, drifts=True)
         return Moment(None, None, number)
 
     @property

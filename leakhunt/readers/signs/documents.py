@@ -10,14 +10,16 @@ from typing import Union
 from leakhunt.errors import LeakhuntError
 from leakhunt.model.evidence import Evidence, Place
 from leakhunt.model.incident import Counter, Sign
+from leakhunt.model.oom import OomKill
 from leakhunt.readers.kernel_log.prefix import strip
 from leakhunt.readers.kernel_log.stamps import Stamp
-from leakhunt.readers.kernel_log.times import Clock
+from leakhunt.readers.kernel_log.times import Clock, Moment
 from leakhunt.readers.signs.counters import counters, is_counters
 from leakhunt.readers.signs.docker import event_signs, inspect_signs
 from leakhunt.readers.signs.hearing import Ear
 from leakhunt.readers.signs.items import json_items
 from leakhunt.readers.signs.pods import object_signs
+from leakhunt.readers.signs.quoted import quoted_kill
 from leakhunt.readers.signs.systemctl import Systemctl
 from leakhunt.readers.signs.yaml_items import yaml_items
 
@@ -64,7 +66,7 @@ _SHOW_KNOWN = re.compile(rb"(?:^|\n)(?:Result|ExecMainStatus|OOMPolicy)=")
 
 _OBJECTS = {KUBERNETES: object_signs, DOCKER_INSPECT: inspect_signs, DOCKER_EVENTS: event_signs}
 
-Found = Union[Sign, Counter]
+Found = Union[Sign, OomKill, Counter]
 
 
 def kind_of(head: bytes) -> str:  # noqa: PLR0911 - one line a kind
@@ -127,7 +129,7 @@ def read_document(
         raise LeakhuntError(f"{kind}: is no kind of document", f"one of {', '.join(DOCUMENT_KINDS)}")
 
 
-def _read_text(chunks: Iterable[bytes], source: str, tz: tzinfo) -> Iterator[Sign]:
+def _read_text(chunks: Iterable[bytes], source: str, tz: tzinfo) -> Iterator[Sign | OomKill]:
     """Read what was printed for people, line by line; the logs it shows are read too."""
     ear, systemctl = Ear(source, Clock(tz), Place()), Systemctl(source, tz)
     for line, raw in enumerate(_lines(chunks), 1):
@@ -136,6 +138,10 @@ def _read_text(chunks: Iterable[bytes], source: str, tz: tzinfo) -> Iterator[Sig
         stamped = stamp != Stamp()
         evidence = Evidence(source, line, text[:2048])
         ear.hear(stamp, said if stamped else text, evidence, stamped=stamped)
+        if "Killed process " in text and (
+            kill := quoted_kill(text, Place(), Moment(None, None, 0), evidence)
+        ):
+            yield kill
         yield from ear.signs
         ear.signs.clear()
         yield from systemctl.read(text, line)

@@ -9,9 +9,11 @@ from typing import NamedTuple
 
 from leakhunt.model.evidence import Evidence, Place
 from leakhunt.model.incident import Sign
+from leakhunt.model.oom import OomKill
 from leakhunt.readers.kernel_log.stamps import Stamp
 from leakhunt.readers.kernel_log.times import Moment
 from leakhunt.readers.signs.cluster import event_told
+from leakhunt.readers.signs.quoted import quoted_kill
 from leakhunt.readers.signs.told import number, sign_of
 from leakhunt.readers.signs.values import (
     Value,
@@ -77,7 +79,7 @@ def ended_sign(ended: Ended, place: Place, evidence: Evidence) -> Sign | None:
     )
 
 
-def object_signs(value: Value, source: str, line: int, tz: tzinfo) -> Iterator[Sign]:
+def object_signs(value: Value, source: str, line: int, tz: tzinfo) -> Iterator[Sign | OomKill]:
     """Yield the signs of one object: a pod, an event, or what a watch says of them; others have none.
 
     Args:
@@ -165,8 +167,8 @@ def _status_signs(
             yield sign
 
 
-def _event_signs(event: Value, source: str, line: int, tz: tzinfo) -> Iterator[Sign]:
-    """Yield what an event tells."""
+def _event_signs(event: Value, source: str, line: int, tz: tzinfo) -> Iterator[Sign | OomKill]:
+    """Yield what an event tells, and the kill whose line it quotes."""
     reason, message = (
         text_at(event, "reason") or "",
         text_at(event, "message") or text_at(event, "note") or "",
@@ -191,6 +193,8 @@ def _event_signs(event: Value, source: str, line: int, tz: tzinfo) -> Iterator[S
             moment = Moment(when, doubt, 0)
             break
     evidence = Evidence(source, line, f"{reason}: {message}"[:2048])
+    if reason == "OOMKilling" and (kill := quoted_kill(message, _event_place(event), moment, evidence)):
+        yield kill
     sign = sign_of(told, Stamp(), moment, _event_place(event), evidence)
     yield replace(sign, place=sign.place.filled(_event_place(event)))
 

@@ -71,8 +71,8 @@ class Sought:
             return
         outcome = _OUTCOMES.get(match[1] or "", "received")
         if outcome == "received":
-            if task.since is not None and said.when is not None and said.when < task.since:
-                return
+            if task.since is not None and said.when is not None and said.when <= task.since:
+                return  # before that, or the same line in a copy of that log
             self._again[task_id] = said.when
         elif task_id not in self._again:
             return

@@ -83,6 +83,8 @@ class Celery:
                     self.deaths.received(id_)
             elif after in _OUTCOMES:
                 task = tasks.get(id_)
+                if waiting:
+                    self.deaths.over(id_, at)
                 if task is None:
                     flight.finish_unknown(id_, _OUTCOMES[after], at)
                     continue
@@ -91,8 +93,6 @@ class Celery:
                 flight.finish(
                     task, int(known[1]) if known else self._child(chunk, line, at, task), _OUTCOMES[after], at
                 )
-                if waiting:
-                    self.deaths.over(id_)
             elif (task := tasks.get(id_ or handed)) is not None:
                 self._step(task, match, before, pid)
         if pool is not None and at >= 0:

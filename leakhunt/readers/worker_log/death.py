@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from leakhunt.model.evidence import Evidence, Place
-from leakhunt.readers.worker_log.pool import Candidate, Pool
+from leakhunt.readers.worker_log.pool import Candidate, Pool, Taken
 from leakhunt.readers.worker_log.said import Said, near
 
 SURE = frozenset({"accepted", "child", "job", "named"})
@@ -33,8 +33,27 @@ class Expected:
 
 
 @dataclass
+class Again:
+    """Deliveries of a task after a death that it may have died by.
+
+    Attributes:
+        task: as it was delivered first after that death.
+        open: how many of these deliveries have not come to an end.
+    """
+
+    task: Taken
+    open: int = 0
+
+
+@dataclass
 class Death:
-    """A death of which more may be said."""
+    """A death of which more may be said.
+
+    Attributes:
+        ids: of the tasks that may have died by it.
+        survived: those of tasks that are known not to have.
+        again: tasks that were delivered anew since, and did not end before.
+    """
 
     pool: Pool
     cause: str
@@ -52,6 +71,12 @@ class Death:
     settled: int = 0
     more: list[Evidence] = field(default_factory=list)
     survived: set[bytes] = field(default_factory=set)
+    again: dict[bytes, Again] = field(default_factory=dict)
+    ids: frozenset[bytes] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Note whose tasks these are; the candidates are put in another order later, or get fewer."""
+        self.ids = frozenset(one.task.id for one in self.candidates)
 
     @property
     def sure(self) -> bool:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 
 from leakhunt.model.incident import WorkerDeath
+from leakhunt.readers.worker_log import anew
 from leakhunt.readers.worker_log.death import SURE, Death, Expected, cause_of, fit, placed
 from leakhunt.readers.worker_log.flight import MOST_LISTED, Flight
 from leakhunt.readers.worker_log.pool import Candidate, Pool
@@ -133,8 +134,15 @@ class Deaths:
             pool.haunt(death.candidates)
             self._flight.lose(death.candidates[:MOST_LISTED], sure=False)
 
-    def over(self, id_: bytes) -> None:
-        """Hear that a task came to its end: it did not die."""
+    def over(self, id_: bytes, at: int) -> None:
+        """Hear that a task came to its end: it did not die, unless that was a later run.
+
+        Args:
+            id_: the task's.
+            at: where the line stands.
+        """
+        if id_ in self._watched:
+            anew.end(self._open, id_, at, self._flight)
         self._ends += 1
         self._over[id_] = self._ends
         if len(self._over) > _MOST_ENDS:  # a log whose clock stands still
@@ -142,11 +150,12 @@ class Deaths:
 
     def received(self, id_: bytes) -> None:
         """Hear that a task is delivered again: of those that may have died it is the likeliest."""
-        if id_ not in self._watched:
+        task = self._flight.tasks.get(id_) if id_ in self._watched else None
+        if task is None:
             return
         for death in self._open:
             if not death.sure and not self._survived(death, id_):
-                death.candidates.sort(key=lambda one: one.task.id != id_)
+                anew.deliver(death, task, self._flight)
 
     def flush(self, said: Said | None) -> None:
         """Tell of deaths of which no more is expected.
@@ -187,14 +196,16 @@ class Deaths:
                 death.candidates, death.others = death.candidates[:1], 0
 
     def _die(self, death: Death) -> None:
-        """The task that died is known: it is in flight no longer, and died with no other child."""
+        """The task that died is known: it is in flight no longer, and that run of it died with no other child."""
         self._flight.lose(death.candidates[:1], sure=True)
+        dead = death.candidates[0].task
         for other in self._open:
-            if other is not death:
-                other.survived.add(death.candidates[0].task.id)
+            if other is not death and not anew.is_later(dead, other):
+                other.survived.add(dead.id)
 
     def _survived(self, death: Death, id_: bytes) -> bool:
-        return id_ in death.survived or self._over.get(id_, -1) > death.ends
+        ended = id_ not in death.again and self._over.get(id_, -1) > death.ends
+        return ended or id_ in death.survived
 
     def _expire(self, said: Said | None) -> None:
         if self._open:

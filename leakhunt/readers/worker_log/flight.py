@@ -29,6 +29,8 @@ class _Suspect:
     Attributes:
         whole: whether all of its worker died, so that any further word of it is a second run's.
         again: the line that shows it once more.
+        last: how it was delivered last since then.
+        times: how often it was.
     """
 
     name: str
@@ -36,6 +38,8 @@ class _Suspect:
     deliveries: int
     whole: bool
     again: Said | None = None
+    last: Taken | None = None
+    times: int = 0
 
 
 class Flight:
@@ -91,7 +95,10 @@ class Flight:
         suspect = self._suspects.get(task.id)
         if suspect is not None:
             suspect.deliveries = task.again = max(suspect.deliveries + 1, task.again)
-            suspect.again = suspect.again or self._said_at(task.at)
+            suspect.again = suspect.again or self.said_at(task.at)
+            suspect.times += 1
+            suspect.last = task
+            self.keep(task)
 
     def finish(self, task: Taken, child: int, outcome: str, at: int) -> None:
         """Take a task out, as a line says that it is over.
@@ -177,7 +184,7 @@ class Flight:
     def last_of(self, pool: Pool) -> Said:
         """Return the last line that a worker wrote, as far as it meant something."""
         if pool.last_at >= 0:
-            return self._said_at(pool.last_at)
+            return self.said_at(pool.last_at)
         return read_line(self._reading, self._base, *pool.last)
 
     def close(self) -> None:
@@ -187,18 +194,22 @@ class Flight:
                 self._tell_again(id_, suspect, "received", suspect.again)
         self._suspects.clear()
 
-    def _said_at(self, at: int) -> Said:
+    def said_at(self, at: int) -> Said:
+        """Return what a line of the chunk said."""
         return read_line(self._reading, self._base, self.chunk.line(at), self.chunk.number(at))
 
     def _see_again(self, id_: bytes, outcome: str, at: int) -> None:
         suspect = self._suspects.pop(id_)
         if suspect.again is not None or suspect.whole:
-            self._tell_again(id_, suspect, outcome, self._said_at(at))
+            self._tell_again(id_, suspect, outcome, self.said_at(at))
 
     def _tell_again(self, id_: bytes, suspect: _Suspect, outcome: str, said: Said) -> None:
         again = (suspect.again or said).when
         shown = id_.decode("utf-8", "backslashreplace")
-        self._tell(TaskAgain(suspect.name, shown, outcome, suspect.first, again, said.evidence))
+        last = self.said(suspect.last).when if suspect.last is not None else None
+        self._tell(
+            TaskAgain(suspect.name, shown, outcome, suspect.first, again, said.evidence, last, suspect.times)
+        )
 
     def _in_flight(self, candidate: Candidate) -> InFlight:
         how, task = candidate

@@ -130,5 +130,12 @@ def _again(lost: dict[str, Begun], ids: Collection[bytes], raw: bytes, place: Ev
     outcome = _OUTCOMES.get(state, "received") if isinstance(state, str) else "received"
     text = raw[:_SHOWN].decode("utf-8", "replace")
     return TaskAgain(
-        begun.task, begun.id, outcome, utc(begun.when), utc(line["t"]), place._replace(text=text)
+        begun.task,
+        begun.id,
+        outcome,
+        utc(begun.when),
+        utc(line["t"]),
+        place._replace(text=text),
+        times=0 if isinstance(state, str) else 1,
+        recorded=True,
     )

@@ -298,13 +298,19 @@ def test_two_reports_at_once_are_kept_apart() -> None:
 
 
 def test_a_second_header_closes_the_first() -> None:
-    """A report without its kill line is told as incomplete, with the victim that it names."""
+    """A report without its kill line is told once the next begins: a probable kill of whom it had chosen."""
     lines = told(Incident(), MODERN)[:-2] + told(Incident(pid=9, parent=8), MODERN)
+    first, second = kills_of(text_log(stamped(lines, DMESG, 5.0)))
+    assert (first.pid, first.confidence, first.missing) == (4242, "probable", ("page size", "kill line"))
+    assert (second.pid, second.confidence) == (9, "confirmed")
+
+
+def test_a_second_header_closes_a_report_that_names_nobody() -> None:
+    """A report that ends before it names whom the kernel chose is told as incomplete."""
+    lines = told(Incident(), OLD)[:-2] + told(Incident(pid=9, parent=8), OLD)
     events = events_of(text_log(stamped(lines, DMESG, 5.0)))
     (incomplete,) = [event for event in events if isinstance(event, IncompleteReport)]
-    assert incomplete.victim is not None
-    assert incomplete.victim.pid == 4242
-    assert incomplete.missing == ("kill line",)
+    assert incomplete.missing == ("selection", "kill line")
     assert [kill.pid for kill in kills_of(text_log(lines))] == [9]
 
 

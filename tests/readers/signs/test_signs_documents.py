@@ -11,6 +11,7 @@ from signs_tools import ID, found_in
 
 from leakhunt.errors import LeakhuntError
 from leakhunt.model.evidence import Place
+from leakhunt.model.oom import OomKill
 from leakhunt.readers.signs.documents import DOCUMENT_KINDS, kind_of, read_document
 
 UTC = timezone.utc
@@ -415,3 +416,35 @@ def test_yaml_without_its_library_says_what_to_do(monkeypatch: pytest.MonkeyPatc
         list(read_document([b"kind: Pod\n"], "pod.yaml", "kubernetes-yaml"))
     assert "leakhunt[yaml]" in caught.value.hint
     assert "-o json" in caught.value.hint
+
+
+KILL_LINE = (
+    "Memory cgroup out of memory: Killed process 61544 (celery) total-vm:709384kB, anon-rss:509384kB, file-rss:12000kB, "
+    "shmem-rss:0kB, UID:1000 pgtables:1308kB oom_score_adj:979"
+)
+
+
+@pytest.mark.parametrize("form", ["json", "describe"])
+def test_an_event_that_quotes_a_kill_line_gives_its_sizes(form: str) -> None:
+    """The kernel's words in an event are read as in any log that quotes them: probable, with scope and sizes."""
+    if form == "json":
+        data = json.dumps(listed(event("OOMKilling", KILL_LINE))).encode()
+    else:
+        data = (
+            "Name:               n1\nRoles:              <none>\nEvents:\n  Type     Reason      Age  From            Message\n"
+            f"  Warning  OOMKilling  5m   kernel-monitor  {KILL_LINE}\n"
+        ).encode()
+    found = list(read_document([data], "x", kind_of(data)))
+    (kill,) = [one for one in found if isinstance(one, OomKill)]
+    assert (kill.pid, kill.comm, kill.scope, kill.confidence) == (61544, "celery", "memcg", "probable")
+    assert (kill.anon_rss, kill.quoted) == (509384 * 1024, True)
+    if form == "json":
+        assert (kill.host, kill.when) == ("n1", datetime(2026, 11, 21, 3, 10, 42, tzinfo=UTC))
+
+
+def test_an_event_without_a_kill_line_quotes_none() -> None:
+    """Events that only tell of a kill make no kernel's line."""
+    data = json.dumps(
+        listed(event("OOMKilling", "a process was killed"), event("SystemOOM", KILL_LINE))
+    ).encode()
+    assert [one for one in read_document([data], "x", kind_of(data)) if isinstance(one, OomKill)] == []
