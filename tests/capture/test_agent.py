@@ -48,13 +48,10 @@ def test_a_program_answers_while_it_computes(folder: Path) -> None:
     code = """
 agents.start(Settings(agent=True))
 say("ready")
-while not os.path.exists(sys.argv[0] + os.environ["LEAKHUNT_DIR"] + "/stop"):
+while not os.path.exists(os.environ["LEAKHUNT_DIR"] + "/stop"):
     sum(range(1000))
 say("done")
 """
-    code = code.replace(
-        'sys.argv[0] + os.environ["LEAKHUNT_DIR"] + "/stop"', 'os.environ["LEAKHUNT_DIR"] + "/stop"'
-    )
     with program(code, folder) as running:
         assert running.hear() == "ready"
         agent = find(running.pid)
@@ -65,7 +62,6 @@ say("done")
         assert told(taken.path)["pid"] == running.pid
         (folder / "stop").touch()
         assert running.end() == (0, "done\n", "")
-    assert boxes(str(folder)) == []
 
 
 def test_a_program_that_sleeps_answers(folder: Path) -> None:
