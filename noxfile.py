@@ -67,7 +67,10 @@ PYTHONS = found_pythons()
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """Run the tests against the built wheel, on each Python found; all of them on the oldest and the newest."""
+    """Run the tests against the built wheel, on each Python found; all of them on the oldest and the newest.
+
+    What fails beside others is run once more alone, and has failed if it fails again.
+    """
     session.install(".", *group("test"))
     workers = str(min(4, (os.cpu_count() or 1) + 1))  # one more than cores: many tests wait for a process
     between = () if session.python in {*PYTHONS[:1], *PYTHONS[-1:]} or session.posargs else SAME_EVERYWHERE

@@ -1,9 +1,11 @@
-"""Runs a command that must not fall silent; one that does shows all its stacks, is ended, and is run once more.
+"""Runs pytest with patience for what a busy machine does to it.
 
-python tests/patience.py COMMAND [ARGUMENT ...]
+python tests/patience.py pytest [ARGUMENT ...]
 
-pytest-xdist's controller stood still for an hour on CPython 3.13.0, after 47 tests and with no test running.
-A test that hangs is another matter: pytest-timeout ends it, much earlier than the silence here, as a failure.
+A run that falls silent shows all its stacks, is ended, and is run once more: pytest-xdist's controller stood still for an
+hour on CPython 3.13.0, after 47 tests and with no test running. A test that hangs is another matter: pytest-timeout ends
+it, much earlier than the silence here, as a failure. Tests that fail beside others, many of which wait for real processes,
+are run once more alone, which is said; what fails then has failed.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ import time
 
 SILENCE = 420.0  # s
 RUNS = 2
+FAILED = 1  # pytest's exit code where tests did
+ALONE = ("-n", "0", "--last-failed", "--last-failed-no-failures", "none")
 
 
 def main() -> None:
@@ -24,6 +28,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     for run in range(RUNS):
         code = spoken(sys.argv[1:])
+        if code == FAILED:
+            print("\nWhat failed is run once more, alone.", flush=True)
+            code = spoken([*sys.argv[1:], *ALONE])
         if code is not None:
             raise SystemExit(code)
         print(f"\nRun {run + 1} of {RUNS} printed nothing for {SILENCE:.0f} s and was ended.", flush=True)
