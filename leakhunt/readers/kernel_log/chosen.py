@@ -26,12 +26,7 @@ def unfinished(report: Report, reaped: Process | None = None) -> OomKill | Incom
     Returns:
         A kill that is probable where the report says who was chosen, or the reaper who died of it; else what is known.
     """
-    constraint, selection = report.constraint, report.selection
-    chosen = None
-    if constraint is not None and constraint.pid is not None:
-        chosen = Process(constraint.pid, constraint.task or "")
-    elif selection is not None:
-        chosen = Process(selection.pid, selection.comm, selection.score)
+    constraint, selection, chosen = report.constraint, report.selection, report.chosen
     # A number without the field behind it may be cut; kernels that print a selection may kill a child instead.
     whole = constraint is not None and constraint.uid is not None and selection is None
     victim = reaped or chosen

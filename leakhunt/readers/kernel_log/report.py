@@ -186,6 +186,14 @@ class Report:
                             return size
         return self.page_size
 
+    @property
+    def chosen(self) -> Process | None:
+        """Whom the kernel chose, by the line that says so."""
+        constraint, selection = self.constraint, self.selection
+        if constraint is not None and constraint.pid is not None:
+            return Process(constraint.pid, constraint.task or "")
+        return None if selection is None else Process(selection.pid, selection.comm, selection.score)
+
     def name_of(self, kill: Kill) -> str:
         """Return the name on a kill line; where the line is cut inside it, the report may know the rest."""
         if not kill.cut or kill.total_vm is not None:

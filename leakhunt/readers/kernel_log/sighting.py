@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from leakhunt.model.evidence import Evidence, Place
-from leakhunt.model.oom import OomKill, Process
+from leakhunt.model.oom import OomKill
 from leakhunt.readers.kernel_log.lines import Kill
 from leakhunt.readers.kernel_log.report import SMALLEST_PAGE, Report
 from leakhunt.readers.kernel_log.stamps import Stamp
@@ -65,12 +65,7 @@ class Sighting:
     def value(self) -> OomKill:
         """Return the kill with all that its report says."""
         kill, report = self.kill, self.report
-        constraint, selection = report.constraint, report.selection
-        selected = None
-        if constraint is not None and constraint.pid is not None:
-            selected = Process(constraint.pid, constraint.task or "")
-        elif selection is not None:
-            selected = Process(selection.pid, selection.comm, selection.score)
+        constraint, selection, selected = report.constraint, report.selection, report.chosen
         tgid = None
         if report.is_process(kill.pid) or (selected and constraint and selected.pid == kill.pid):
             tgid = kill.pid
