@@ -2,9 +2,9 @@
 
 python tests/patience.py pytest [ARGUMENT ...]
 
-A run that falls silent shows all its stacks, is ended, and is run once more: pytest-xdist's controller stood still for an
-hour on CPython 3.13.0, after 47 tests and with no test running. A test that hangs is another matter: pytest-timeout ends
-it, much earlier than the silence here, as a failure. Tests that fail beside others, many of which wait for real processes,
+A run that falls silent shows all its stacks, is ended, and is run once more: one stood still for an hour on CPython 3.13.0,
+after 47 tests, and nobody knows why. A test that hangs is another matter: pytest-timeout ends it, much earlier than the
+silence here, as a failure. Tests that fail beside others, many of which wait for real processes,
 are run once more alone, which is said; what fails then has failed.
 """
 

@@ -32,17 +32,23 @@ def asked(agent: Agent, timeout: float, waiting: Waiting | None = None) -> Asked
     except LeakhuntError as error:
         if not system.alive(agent.process):
             return None
-        return AskedProcess(*who, known.tracing, known.frames, snapshots=_kept(agent), silent=error.message)
+        return AskedProcess(
+            *who,
+            tracing=known.tracing,
+            frames=known.frames,
+            snapshots=_kept(agent),
+            silent=error.message,
+        )
     return AskedProcess(
         *who,
-        said.tracing,
-        said.frames,
-        _moment(said.until),
-        said.executions,
-        said.rss,
-        said.traced,
-        _kept(agent),
-        said.refused,
+        tracing=said.tracing,
+        frames=said.frames,
+        until=_moment(said.until),
+        executions=said.executions,
+        rss=said.rss,
+        traced=said.traced,
+        snapshots=_kept(agent),
+        refused=said.refused,
     )
 
 

@@ -9,6 +9,10 @@ from typing import NamedTuple
 from leakhunt.model.evidence import Evidence, Place
 
 CONFIDENCES = ("confirmed", "probable", "possible")  # the surest first
+KILL_LINE, KILL_LINE_END = (
+    "kill line",
+    "end of the kill line",
+)  # among what is missing of a report that was cut
 
 
 class Process(NamedTuple):

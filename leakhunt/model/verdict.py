@@ -94,7 +94,7 @@ class RanTwice:
 
 @dataclass(frozen=True)
 class LiveSource:
-    """A source of this machine that was looked at without being named.
+    """A source of this machine that was looked at without being named; or one that is to be followed, if there is more to say.
 
     Attributes:
         name: ``journal``, ``kernel buffer``, ``control groups``, ...

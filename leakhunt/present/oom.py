@@ -19,16 +19,10 @@ from leakhunt.present import oom_words as words
 from leakhunt.units import count_of, format_count
 
 _OUTCOMES = {
-    "received": "the log does not show its end",
-    "succeeded": "the second run succeeded",
-    "failed": "the second run failed",
-    "lost": "the second run died too",
-}
-_LAST_OUTCOMES = {
-    "received": "the log does not show the end of the last run",
-    "succeeded": "the last run succeeded",
-    "failed": "the last run failed",
-    "lost": "the last run died too",
+    "received": "the log does not show the end of the {} run",
+    "succeeded": "the {} run succeeded",
+    "failed": "the {} run failed",
+    "lost": "the {} run died too",
 }
 _MOST_SOURCES = 4
 _MOST_TASKS = 5
@@ -227,12 +221,12 @@ def _begun_again(task: RanTwice) -> str:
     again = f" at {format_moment(task.again)}" if task.again else ""
     what = f"{task.name or 'task'}[{task.id}], begun again{again}"
     if task.runs == 2:
-        return f"Probably ran twice: {what}; {_OUTCOMES[task.outcome]}."
+        return f"Probably ran twice: {what}; {_OUTCOMES[task.outcome].format('second')}."
     often = (
         f"{'Probably ran' if task.outcome == 'received' else 'Ran'} at least {format_count(task.runs)} times"
     )
     last = f", last at {format_moment(task.last)}" if task.last else ""
-    return f"{often}: {what}{last}; {_LAST_OUTCOMES[task.outcome]}."
+    return f"{often}: {what}{last}; {_OUTCOMES[task.outcome].format('last')}."
 
 
 def _unended(task: RunningTask, paths: Sequence[str]) -> str:

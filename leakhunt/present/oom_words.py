@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from leakhunt.analysis.incident.groups import owner_name
 from leakhunt.analysis.incident.places import in_container, place_of
-from leakhunt.model.oom import LostTask, OomKill, TaskRow
+from leakhunt.model.oom import KILL_LINE, LostTask, OomKill, TaskRow
 from leakhunt.model.verdict import KillGroup
 from leakhunt.units import count_of, format_count, format_duration, format_size
 
@@ -185,7 +185,7 @@ def certainty(kill: OomKill) -> str:
         "probable": "probable: another program says so, no kernel line does",
         "possible": "possible: a SIGKILL, with no kernel line",
     }[kill.confidence]
-    if kill.confidence == "probable" and "kill line" in kill.missing:
+    if kill.confidence == "probable" and KILL_LINE in kill.missing:
         words = "probable: the kernel's report says so, but for its last line"
     worker = kill.worker
     if worker is None or worker.matched == ("its own log",):

@@ -21,7 +21,6 @@ from leakhunt.moments import NEVER
 from leakhunt.units import format_duration
 
 _MOST_DOUBTS = 3
-_AS_WELL = "as well as"
 _SURE = frozenset({"accepted", "child", "named"})
 _TEXTS = {
     "time-limit": "killed by its main process for running longer than its hard time limit",
@@ -56,26 +55,27 @@ def join_deaths(
     wholes = _Wholes(found)
     matched = _matched(pairs)
     rivals = Rivals(kills, pairs, matched, wholes.__getitem__)
-    doubts: dict[int, list[str]] = defaultdict(list)
+    passed: dict[int, list[str]] = defaultdict(list)  # what else kills without a worker may be
     for pair in matched:
         if pair.kill in taken:  # with the group that it was a part of
             continue
         death = deaths[pair.death]
         alone, as_good = rivals.none(pair), rivals.as_good(pair)
         joined.add(pair.death)
-        if as_good:
-            doubts[pair.kill].append(f"{named([kills[at] for at in as_good])} that worker as well")
-            own = f"{_AS_WELL} the kill of {' '.join(owner_name(kills[pair.kill]))}, this one fits {_shown(death)}"
-            for at in as_good:
-                doubts[at].append(own)
         for at in wholes.all_of(pair.kill) if pair.silent else (pair.kill,):
             if at not in taken:
                 taken.add(at)
                 found[at] = _with(found[at], death, pair, alone=alone and not as_good, placed=not as_good)
                 if pair.death in given:
                     found[at] = _of_that_day(found[at], death)
-    for at, notes in doubts.items():
-        found[at] = replace(found[at], notes=(*found[at].notes, *_doubts(notes, joined=at in taken)))
+        if as_good:
+            rivals_of_it = f"{named([kills[at] for at in as_good])} that worker as well"
+            found[pair.kill] = _noted(found[pair.kill], rivals_of_it)
+            owner = " ".join(owner_name(kills[pair.kill]))
+            for at in as_good:
+                passed[at].append(f"as well as the kill of {owner}, this one fits {_shown(death)}")
+    for at in passed.keys() - taken:
+        found[at] = _noted(found[at], *passed[at][:_MOST_DOUBTS])
     left = [death for at, death in enumerate(told) if at not in joined]
     found += [_kill_of(death) for death in left if death.cause in KILLED]
     not_kills = tuple(
@@ -146,12 +146,12 @@ def _of_that_day(kill: OomKill, death: WorkerDeath) -> OomKill:
     worker = replace(kill.worker, confidence="possible") if kill.worker is not None else None
     name = os.path.basename(death.evidence[0].source)
     note = f"the stamps of {name} have no date: of all kills this is the only one at that time of day in UTC"
-    return replace(kill, worker=worker, notes=(*kill.notes, note))
+    return _noted(replace(kill, worker=worker), note)
 
 
-def _doubts(notes: Sequence[str], *, joined: bool) -> Sequence[str]:
-    """Return what is to be said of a kill's rivals; one that has a worker says what else that may have been alone."""
-    return [note for note in notes if not note.startswith(_AS_WELL)] if joined else notes[:_MOST_DOUBTS]
+def _noted(kill: OomKill, *notes: str) -> OomKill:
+    """Say more of a kill."""
+    return replace(kill, notes=(*kill.notes, *notes))
 
 
 def _shown(death: WorkerDeath) -> str:

@@ -7,10 +7,9 @@ that were leaving when memory ran out, about which nothing else is printed.
 
 from __future__ import annotations
 
-from leakhunt.model.oom import IncompleteReport, OomKill, Process
+from leakhunt.model.oom import KILL_LINE, IncompleteReport, OomKill, Process
 from leakhunt.readers.kernel_log.report import SMALLEST_PAGE, Report
 
-KILL_LINE = "kill line"
 _OPENINGS = ("oom-kill:constraint=", "oom_reaper: reaped process ")
 _REAPED = "the kernel took back its memory, as it does with whom it killed; the line that says so is missing"
 _CHOSEN = "the kernel had chosen it, and kills whom it chooses; the line that says so is missing"

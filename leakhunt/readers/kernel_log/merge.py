@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from leakhunt.model.oom import CONFIDENCES, OomKill
+from leakhunt.model.oom import CONFIDENCES, KILL_LINE, KILL_LINE_END, OomKill
 
 _SAME_BOOT_S = 30.0
 _SAME_TIME_S = 90.0
 _MOST_EVIDENCE = 80
 _MOST_OF_A_PID = 64
-_PARTS = {"kill line", "end of the kill line"}  # what is missing of a kill whose sizes another copy may tell
+_PARTS = {KILL_LINE, KILL_LINE_END}  # what is missing of a kill whose sizes another copy may tell
 
 
 def merge(kills: Iterable[OomKill]) -> tuple[OomKill, ...]:
@@ -122,7 +122,7 @@ def _joined(one: OomKill, other: OomKill) -> OomKill:
 
 def _worth(kill: OomKill) -> tuple[bool, bool, bool, bool, int, bool]:
     """Rank what two copies tell: first whether the kill line is there at all."""
-    there = "kill line" not in kill.missing
+    there = KILL_LINE not in kill.missing
     sized = kill.total_vm is not None
     return there, sized, not kill.quoted, kill.complete, -len(kill.missing), bool(kill.tasks)
 

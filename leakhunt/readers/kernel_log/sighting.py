@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from leakhunt.model.evidence import Evidence, Place
-from leakhunt.model.oom import OomKill
+from leakhunt.model.oom import KILL_LINE_END, OomKill
 from leakhunt.readers.kernel_log.lines import Kill
 from leakhunt.readers.kernel_log.report import SMALLEST_PAGE, Report
 from leakhunt.readers.kernel_log.stamps import Stamp
@@ -141,7 +141,7 @@ class Sighting:
         if report.constraint is None and report.selection is None:
             missing.append("selection")
         if self.kill.cut:
-            missing.append("end of the kill line")
+            missing.append(KILL_LINE_END)
         if report.dropped:
             missing.append("dropped lines")
         if self.kill.pgtables and report.kernel and _PGTABLES_BUG.match(report.kernel):

@@ -27,5 +27,6 @@ def quoted_kill(message: str, place: Place, moment: Moment, evidence: Evidence) 
     if not isinstance(kill, Kill):
         return None
     stamp = Stamp(host=place.host)
-    sighting = Sighting(kill, Report(0, stamp, moment), stamp, moment, True, False, [evidence])  # noqa: FBT003 - quoted, and no member of a group
+    report = Report(0, stamp, moment)
+    sighting = Sighting(kill, report, stamp, moment, quoted=True, member=False, evidence=[evidence])
     return replace(sighting.value(), place=Place(host=place.host))

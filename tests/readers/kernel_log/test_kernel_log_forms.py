@@ -131,7 +131,7 @@ def test_a_forwarded_line_is_the_kernel_s(form: str) -> None:
     assert (kill.quoted, kill.confidence) == (False, "confirmed")
 
 
-def test_verbose_entries_take_no_more_than_linear_time() -> None:
+def test_a_verbose_line_without_end_is_dropped() -> None:
     """A line without end in verbose form is dropped, and what follows is read."""
     head = b"Sat 2026-11-21 02:10:42 UTC [s=a;i=1;t=1]\n"
     data = [head + b"    X=" + b"a" * (1 << 20)] * 3 + [b"\n", *([head, b"    MESSAGE=x\n"] * 2)]
